@@ -1,0 +1,119 @@
+"""Expression spaces: what an expression vector means, in which order and range."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+AUS = (
+    "AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12",
+    "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26", "AU45",
+)  # fmt: skip
+"""The 17 action units whose intensity OpenFace measures, in its column order."""
+
+AU_NAMES = dict(zip(AUS, (
+    "inner brow raiser", "outer brow raiser", "brow lowerer", "upper lid raiser", "cheek raiser", "lid tightener",
+    "nose wrinkler", "upper lip raiser", "lip corner puller", "dimpler", "lip corner depressor", "chin raiser",
+    "lip stretcher", "lip tightener", "lips part", "jaw drop", "blink",
+), strict=True))  # fmt: skip
+"""The anatomical name of each action unit (Ekman and Friesen's FACS)."""
+
+AU_REGIONS = {
+    "eyes": ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU45"),
+    "nose": ("AU09",),
+    "mouth": ("AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26"),
+}
+"""The region in which each action unit mainly shows."""
+
+MAX_INTENSITY = 5.0
+"""Largest intensity of an action unit; vectors store intensity / 5."""
+
+EMOTIONS = ("neutral", "happy", "sad", "surprised", "fearful", "disgusted", "angry", "contemptuous")
+"""The eight emotions of RaFD and AffectNet, in AffectNet's label order."""
+
+EMOTION_AUS: dict[str, dict[str, float]] = {
+    "neutral": {},
+    "happy": {"AU06": 3.0, "AU12": 4.0, "AU25": 2.0},
+    "sad": {"AU01": 3.5, "AU04": 2.5, "AU15": 3.5, "AU17": 1.5},
+    "surprised": {"AU01": 4.0, "AU02": 4.0, "AU05": 3.5, "AU25": 2.5, "AU26": 4.0},
+    "fearful": {"AU01": 4.0, "AU02": 2.0, "AU04": 2.5, "AU05": 4.0, "AU20": 3.0, "AU25": 2.0, "AU26": 1.5},
+    "disgusted": {"AU09": 4.0, "AU10": 2.5, "AU15": 1.5, "AU17": 2.0},
+    "angry": {"AU04": 4.5, "AU05": 2.0, "AU07": 3.5, "AU23": 3.5},
+    "contemptuous": {"AU12": 1.5, "AU14": 4.0},
+}
+"""Each emotion as action units at intensities 0..5 (after EMFACS' prototypes; intensities are ours)."""
+
+
+class ExpressionSpace(NamedTuple):
+    """What a vector of expression means: `labels` in order, each in [`low`, `high`]; `one_hot` if they exclude each other.
+
+    `scale` is how many of the user's units one unit of the vector is: 5 for action units (asked as 0..5, stored as 0..1).
+    """
+
+    labels: tuple[str, ...]
+    low: float
+    high: float
+    one_hot: bool
+    scale: float
+
+    @property
+    def size(self) -> int:
+        """Length of a vector of this space."""
+        return len(self.labels)
+
+    def vector(self, values: Mapping[str, float]) -> list[float]:
+        """Turn labelled values in the user's units into a vector; what is not named is 0.
+
+        Raises ValueError for a label that the space lacks or a value out of range.
+
+        >>> expression_space("AU12,AU25").vector({"AU12": 2.5})
+        [0.5, 0.0]
+        """
+        unknown = sorted(set(values) - set(self.labels))
+        if unknown:
+            raise ValueError(f"`expression` must name labels of this model, which are {', '.join(self.labels)}. Received: {', '.join(unknown)}")
+        for label, value in values.items():
+            if not self.low * self.scale <= value <= self.high * self.scale:
+                raise ValueError(
+                    f"`{label}` must be between {self.low * self.scale:g} and {self.high * self.scale:g}. Received: {value:g}"
+                )
+        return [values.get(label, 0.0) / self.scale for label in self.labels]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the space as plain values, the form stored with data and models."""
+        return {"labels": list(self.labels), "low": self.low, "high": self.high, "one_hot": self.one_hot, "scale": self.scale}
+
+
+def expression_space(spec: str) -> ExpressionSpace:
+    """Return the space named by `spec`: "aus", "emotions", "va", or action units joined by commas.
+
+    Raises ValueError where `spec` names neither a space nor known action units.
+
+    >>> expression_space("AU12,AU25").labels
+    ('AU12', 'AU25')
+    """
+    if spec == "aus":
+        return ExpressionSpace(AUS, 0.0, 1.0, False, MAX_INTENSITY)
+    if spec == "emotions":
+        return ExpressionSpace(EMOTIONS, 0.0, 1.0, True, 1.0)
+    if spec == "va":
+        return ExpressionSpace(("valence", "arousal"), -1.0, 1.0, False, 1.0)
+    labels = tuple(part.strip() for part in spec.split(","))
+    if not all(label in AUS for label in labels) or len(set(labels)) != len(labels):
+        raise ValueError(
+            f"`expression_space` must be aus, emotions, va, or different action units joined by commas (from {', '.join(AUS)}). Received: {spec}"
+        )
+    return ExpressionSpace(labels, 0.0, 1.0, False, MAX_INTENSITY)
+
+
+def parse_au(text: str) -> tuple[str, float]:
+    """Parse `AU12=3` (or `AU12=+1.5`) into its label and intensity.
+
+    Raises ValueError where the text has another form.
+
+    >>> parse_au("au6=2")
+    ('AU06', 2.0)
+    """
+    match = re.fullmatch(r"[Aa][Uu](\d{1,2})=([+-]?\d*\.?\d+)", text.strip())
+    if not match:
+        raise ValueError(f"`au` must look like AU12=3. Received: {text}")
+    return f"AU{int(match[1]):02d}", float(match[2])

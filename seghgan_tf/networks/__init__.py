@@ -1,0 +1,1 @@
+"""The networks of the model, each a function returning a functional `keras.Model`."""

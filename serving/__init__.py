@@ -1,0 +1,1 @@
+"""Serve an exported model over the TensorFlow Serving contract; imports nothing of `seghgan_tf`."""

@@ -1,0 +1,1 @@
+"""Turn face datasets into TFRecords: draw, read, align, write, inspect."""

@@ -1,0 +1,1 @@
+"""One reader per dataset, each yielding `Face` records in the order its owner ships them."""

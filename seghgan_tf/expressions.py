@@ -70,7 +70,9 @@ class ExpressionSpace(NamedTuple):
         """
         unknown = sorted(set(values) - set(self.labels))
         if unknown:
-            raise ValueError(f"`expression` must name labels of this model, which are {', '.join(self.labels)}. Received: {', '.join(unknown)}")
+            raise ValueError(
+                f"`expression` must name labels of this model, which are {', '.join(self.labels)}. Received: {', '.join(unknown)}"
+            )
         for label, value in values.items():
             if not self.low * self.scale <= value <= self.high * self.scale:
                 raise ValueError(
@@ -80,7 +82,13 @@ class ExpressionSpace(NamedTuple):
 
     def to_json(self) -> dict[str, object]:
         """Return the space as plain values, the form stored with data and models."""
-        return {"labels": list(self.labels), "low": self.low, "high": self.high, "one_hot": self.one_hot, "scale": self.scale}
+        return {
+            "labels": list(self.labels),
+            "low": self.low,
+            "high": self.high,
+            "one_hot": self.one_hot,
+            "scale": self.scale,
+        }
 
 
 def expression_space(spec: str) -> ExpressionSpace:

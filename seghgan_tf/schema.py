@@ -113,11 +113,17 @@ def decode_face(record: bytes) -> Face:
     try:
         example.ParseFromString(record)
     except Exception as error:  # protobuf's DecodeError has another class per implementation
-        raise ValueError(f"`record` must be a serialised tf.train.Example. Received: {len(record)} bytes ({error})") from error
+        raise ValueError(
+            f"`record` must be a serialised tf.train.Example. Received: {len(record)} bytes ({error})"
+        ) from error
     feature = example.features.feature
-    missing = [key for key, spec in FEATURES.items() if getattr(spec, "default_value", "") is None and key not in feature]
+    missing = [
+        key for key, spec in FEATURES.items() if getattr(spec, "default_value", "") is None and key not in feature
+    ]
     if missing:
-        raise ValueError(f"`record` must hold the keys of schema version {SCHEMA_VERSION}. Received: a record without {', '.join(missing)}")
+        raise ValueError(
+            f"`record` must hold the keys of schema version {SCHEMA_VERSION}. Received: a record without {', '.join(missing)}"
+        )
 
     def one(key: str, kind: str) -> Any:
         values = getattr(feature[key], kind).value if key in feature else ()

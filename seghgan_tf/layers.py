@@ -1,0 +1,99 @@
+"""Layers and image operations the networks share: normalisation, soft regions, windows, blending."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("seghgan")
+class InstanceNorm(keras.layers.Layer):
+    """Normalise each channel of each image by its own mean and variance, then scale and shift (Ulyanov et al. 2016).
+
+    Shapes: (B, H, W, C) in and out. It holds no running statistics, so one and many replicas compute the same, and its
+    graph is a tenth of `GroupNormalization`'s.
+    """
+
+    def build(self, input_shape):
+        """Create the scale and the shift, one a channel."""
+        self.gain = self.add_weight(name="gain", shape=(input_shape[-1],), initializer="ones")
+        self.shift = self.add_weight(name="shift", shape=(input_shape[-1],), initializer="zeros")
+
+    def call(self, inputs):
+        """Return the normalised images."""
+        mean, variance = tf.nn.moments(tf.cast(inputs, tf.float32), axes=(1, 2), keepdims=True)
+        scale = tf.math.rsqrt(variance + 1e-3) * tf.cast(self.gain, tf.float32)
+        return tf.cast(
+            tf.cast(inputs, tf.float32) * scale + (tf.cast(self.shift, tf.float32) - mean * scale), inputs.dtype
+        )
+
+
+def planes(vector, like):
+    """Repeat `vector` (B, N) over the pixels of `like` (B, H, W, C); returns (B, H, W, N)."""
+    shape = tf.shape(like)
+    return tf.broadcast_to(vector[:, None, None, :], (shape[0], shape[1], shape[2], vector.shape[-1]))
+
+
+def dilate(mask, radius):
+    """Grow a soft mask (B, H, W, 1) by `radius` pixels and soften its edge; differentiable, at most 1.
+
+    A mouth that opens leaves its old lips, so a region must be larger than the class it comes from.
+
+    >>> float(dilate(tf.ones((1, 8, 8, 1)), 1)[0, 4, 4, 0])
+    1.0
+    """
+    if radius == 0:
+        return mask
+    grown = tf.nn.max_pool2d(mask, 2 * radius + 1, 1, "SAME")
+    return tf.minimum(tf.nn.avg_pool2d(grown, 2 * (radius // 2) + 1, 1, "SAME"), 1.0)
+
+
+def window_corner(mask, window, center):
+    """Return the integer (y, x) of the window of `window` = (height, width) pixels around each mask's centroid.
+
+    `mask` is (B, H, W, 1) in 0..1; where it is nearly empty the window stands around `center` (y, x in 0..1 of the
+    side). Carries no gradient. Returns int32 (B, 2), such that the window lies within the image.
+    """
+    mask = tf.stop_gradient(tf.cast(mask[..., 0], tf.float32))
+    size = mask.shape[1]
+    steps = tf.range(size, dtype=tf.float32) + 0.5
+    weight = tf.reduce_sum(mask, (1, 2)) + 1.0
+    y = (tf.reduce_sum(tf.reduce_sum(mask, 2) * steps, 1) + center[0] * size) / weight
+    x = (tf.reduce_sum(tf.reduce_sum(mask, 1) * steps, 1) + center[1] * size) / weight
+    corner = tf.stack((y - window[0] / 2, x - window[1] / 2), -1)
+    limit = tf.constant((size - window[0], size - window[1]), tf.float32)
+    return tf.cast(tf.round(tf.clip_by_value(corner, 0.0, limit)), tf.int32)
+
+
+def window_indices(corner, window):
+    """Return int32 (B, h, w, 3), the (example, y, x) index of each pixel of each window."""
+    height, width = window
+    batch = tf.shape(corner)[0]
+    rows = corner[:, 0, None] + tf.range(height)
+    columns = corner[:, 1, None] + tf.range(width)
+    shape = (batch, height, width)
+    return tf.stack(
+        (
+            tf.broadcast_to(tf.range(batch)[:, None, None], shape),
+            tf.broadcast_to(rows[:, :, None], shape),
+            tf.broadcast_to(columns[:, None, :], shape),
+        ),
+        -1,
+    )
+
+
+def cut(image, indices):
+    """Cut windows (B, h, w, C) out of `image` (B, H, W, C) at exact pixels."""
+    return tf.gather_nd(image, indices)
+
+
+def paste(windows, indices, like):
+    """Lay windows (B, h, w, C) on zeros of `like`'s height and width (B, H, W, C)."""
+    shape = tf.shape(like)
+    return tf.scatter_nd(indices, windows, (shape[0], shape[1], shape[2], windows.shape[-1]))
+
+
+def blend(image, attention, color):
+    """Keep `image` where `attention` is 1 and paint `color` where it is 0 (GANimation, equation 1).
+
+    Shapes: image and color (B, H, W, 3), attention (B, H, W, 1).
+    """
+    return attention * image + (1.0 - attention) * color

@@ -1,0 +1,72 @@
+"""The losses: free functions that return one float32 number per example, shape (B,)."""
+
+import tensorflow as tf
+
+
+def per_example(values):
+    """Average everything but the batch: (B, ...) to (B,), in float32."""
+    return tf.reduce_mean(tf.reshape(tf.cast(values, tf.float32), (tf.shape(values)[0], -1)), 1)
+
+
+def l1(first, second):
+    """Return the mean absolute difference of two images (B, H, W, C): the cycle and the paired loss."""
+    return per_example(tf.abs(first - second))
+
+
+def wasserstein(real, fake):
+    """Return the critic's loss, E[D(fake)] - E[D(real)] (Gulrajani et al. 2017, equation 3, first terms)."""
+    return per_example(fake) - per_example(real)
+
+
+def gradient_penalty(critic, real, fake, mix):
+    """Return (|grad D(x)| - 1)^2 at x = mix real + (1 - mix) fake (Gulrajani et al. 2017, equation 3).
+
+    `critic` takes images and returns realness (B, h, w, 1); `mix` is (B, 1, 1, 1) in 0..1. The whole is float32.
+    """
+    real, fake = tf.cast(real, tf.float32), tf.cast(fake, tf.float32)
+    between = mix * real + (1.0 - mix) * fake
+    with tf.GradientTape() as tape:
+        tape.watch(between)
+        realness = per_example(critic(between))
+    gradient = tf.cast(tape.gradient(realness, between), tf.float32)
+    norm = tf.sqrt(tf.reduce_sum(tf.square(gradient), (1, 2, 3)) + 1e-12)
+    return tf.square(norm - 1.0)
+
+
+def expression_error(predicted, target, one_hot, weights=None):
+    """Return the mean squared error of (B, N) expressions, or the cross-entropy of logits for a one-hot space.
+
+    `weights` (N,) says which entries count (a region critic cannot see all action units).
+    """
+    if one_hot:
+        return tf.nn.softmax_cross_entropy_with_logits(target, predicted)
+    squared = tf.square(predicted - target)
+    return tf.reduce_mean(squared if weights is None else squared * weights, 1)
+
+
+def attention_use(attention):
+    """Return the mean of 1 - attention (B, H, W, 1): how much of the image is painted anew."""
+    return per_example(1.0 - attention)
+
+
+def total_variation(attention):
+    """Return the sum of squared differences of neighbouring attentions (GANimation, equation 5)."""
+    down = tf.square(attention[:, 1:] - attention[:, :-1])
+    right = tf.square(attention[:, :, 1:] - attention[:, :, :-1])
+    return tf.reduce_sum(down, (1, 2, 3)) + tf.reduce_sum(right, (1, 2, 3))
+
+
+def segmentation_error(logits, mask, ohem_threshold=None):
+    """Return the pixelwise cross-entropy of (B, H, W, K) logits against class ids (B, H, W).
+
+    With `ohem_threshold`, only pixels whose true class has a smaller probability count, but at least a sixteenth of
+    them (online hard example mining, Shrivastava et al. 2016, as BiSeNet uses it).
+    """
+    error = tf.nn.sparse_softmax_cross_entropy_with_logits(mask, logits)
+    error = tf.reshape(error, (tf.shape(error)[0], -1))
+    if ohem_threshold is None:
+        return tf.reduce_mean(error, 1)
+    least = tf.shape(error)[1] // 16
+    floor = tf.math.top_k(error, least).values[:, -1:]
+    hard = tf.cast(error >= tf.minimum(floor, -tf.math.log(ohem_threshold)), tf.float32)
+    return tf.reduce_sum(error * hard, 1) / tf.reduce_sum(hard, 1)

@@ -1,0 +1,165 @@
+"""Export a trained model as a SavedModel with the served signatures, warmup requests and a manifest."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from seghgan_tf import __version__
+from seghgan_tf.model import REGION_NAMES, SegHGAN
+from seghgan_tf.regions import CLASSES, LABEL_ORDER
+
+MAX_PIXELS = 50_000_000
+"""Largest photo that `edit_bytes` decodes, in pixels."""
+
+PNG_MAGIC, JPEG_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+
+
+def _photo_shape(encoded: tf.Tensor) -> tf.Tensor:
+    """Read (height, width) from a PNG's or JPEG's header, before anything is decoded."""
+    is_png = tf.equal(tf.strings.substr(encoded, 0, 8), PNG_MAGIC)
+    is_jpeg = tf.equal(tf.strings.substr(encoded, 0, 3), JPEG_MAGIC)
+    long_enough = tf.strings.length(encoded) > 32
+    tf.debugging.Assert((is_png | is_jpeg) & long_enough, ["`image_bytes` must be a PNG or JPEG file."])
+
+    def png_shape() -> tf.Tensor:
+        header = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.uint8), tf.int32)
+        width, height = tf.unstack(tf.reduce_sum(tf.reshape(header, (2, 4)) * [1 << 24, 1 << 16, 1 << 8, 1], 1))
+        return tf.stack([height, width])
+
+    shape = tf.cond(is_png, png_shape, lambda: tf.io.extract_jpeg_shape(encoded)[:2])
+    height, width = tf.cast(shape[0], tf.int64), tf.cast(shape[1], tf.int64)
+    fits = (tf.minimum(height, width) >= 16) & (height < 1 << 24) & (width < 1 << 24) & (height * width <= MAX_PIXELS)
+    tf.debugging.Assert(
+        fits,
+        ["`image_bytes` must be a photo of at least 16 px a side and at most", MAX_PIXELS, "pixels. Received:", shape],
+    )
+    return shape
+
+
+def _decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Decode a photo to uint8 (H, W, 3); return it with the corner and the side of its centre square."""
+    shape = _photo_shape(encoded)
+    with tf.control_dependencies([shape]):
+        is_png = tf.equal(tf.strings.substr(encoded, 0, 8), PNG_MAGIC)
+        photo = tf.cond(is_png, lambda: tf.io.decode_png(encoded, 3), lambda: tf.io.decode_jpeg(encoded, 3))
+    side = tf.minimum(shape[0], shape[1])
+    return photo, (shape - side) // 2, side
+
+
+def _prepare(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    photo, corner, side = _decode(encoded)
+    square = photo[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
+    small = tf.image.resize(tf.cast(square, tf.float32), (size, size), antialias=True)
+    return tf.ensure_shape(small / 127.5 - 1.0, (size, size, 3))
+
+
+def _restore(encoded: tf.Tensor, change: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+    """Add the change (S, S, 3), in pixel values, to the photo at its own size, and encode it."""
+    photo, corner, side = _decode(encoded)
+    grown = tf.image.resize(change, (side, side))
+    rest = tf.shape(photo)[:2] - corner - side
+    grown = tf.pad(grown, [[corner[0], rest[0]], [corner[1], rest[1]], [0, 0]])
+    edited = tf.cast(tf.clip_by_value(tf.round(tf.cast(photo, tf.float32) + grown), 0.0, 255.0), tf.uint8)
+    return tf.cond(
+        quality > 0,
+        lambda: tf.raw_ops.EncodeJpegVariableQuality(images=edited, quality=tf.clip_by_value(quality, 1, 100)),
+        lambda: tf.io.encode_png(edited),
+    )
+
+
+def endpoints(model: SegHGAN) -> dict[str, tuple[Any, dict[str, tf.TensorSpec]]]:
+    """Return each signature's function and its input specs, by name."""
+    size, labels = model.config.image_size, model.config.space.size
+    image = tf.TensorSpec((None, size, size, 3), tf.float32, "image")
+    asked = {
+        "expression": tf.TensorSpec((None, labels), tf.float32, "expression"),
+        "regions": tf.TensorSpec((None, len(REGION_NAMES)), tf.float32, "regions"),
+    }
+
+    def edit_pixels(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        pixels = tf.cast(inputs["image"], tf.float32) / 127.5 - 1.0
+        edited = model(inputs | {"image": pixels})["edited"]
+        return {"edited": tf.cast(tf.clip_by_value(tf.round((edited + 1.0) * 127.5), 0.0, 255.0), tf.uint8)}
+
+    def edit_bytes(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        encoded = inputs["image_bytes"]
+        spec = tf.TensorSpec((size, size, 3), tf.float32)
+        image = tf.map_fn(lambda one: _prepare(one, size), encoded, fn_output_signature=spec)
+        change = (
+            model({"image": image, "expression": inputs["expression"], "regions": inputs["regions"]})["edited"] - image
+        ) * 127.5
+        parts = (encoded, change, inputs["jpeg_quality"])
+        edited = tf.map_fn(lambda one: _restore(*one), parts, fn_output_signature=tf.TensorSpec((), tf.string))
+        return {"edited_bytes": edited}
+
+    return {
+        "serving_default": (lambda inputs: model(inputs), {"image": image, **asked}),
+        "serving_uint8": (edit_pixels, {"image": tf.TensorSpec((None, size, size, 3), tf.uint8, "image"), **asked}),
+        "edit_bytes": (
+            edit_bytes,
+            {
+                "image_bytes": tf.TensorSpec((None,), tf.string, "image_bytes"),
+                **asked,
+                "jpeg_quality": tf.TensorSpec((None,), tf.int32, "jpeg_quality"),
+            },
+        ),
+        "segment": (lambda inputs: model.segment(inputs["image"]), {"image": image}),
+        "analyze": (lambda inputs: {"expression": model.analyze(inputs["image"])}, {"image": image}),
+    }
+
+
+def manifest_model(model: SegHGAN) -> dict[str, Any]:
+    """Return the manifest's description of the model: sizes, regions, classes and expression space."""
+    return {
+        "image_size": model.config.image_size,
+        "regions": list(REGION_NAMES),
+        "classes": list(CLASSES),
+        "label_order": LABEL_ORDER,
+        "expression": model.config.space.to_json(),
+        "max_pixels": MAX_PIXELS,
+    }
+
+
+def float32_copy(model: SegHGAN) -> SegHGAN:
+    """Rebuild the model in float32 with the running average in its generators, which is what is served."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        copy = SegHGAN(model.config)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy.set_weights(model.get_weights())
+    for weight, average in zip(copy.role_variables("generator"), model.averages, strict=True):
+        weight.assign(average)
+    return copy
+
+
+def export(model: SegHGAN, folder: Path, version: int = 1, training: dict[str, Any] | None = None) -> Path:
+    """Write the model as `folder`/`version` and check it against the serving contract.
+
+    The version appears whole or not at all. `training` holds facts to keep in the manifest (figures, dataset, steps).
+    Raises ValueError where the version exists already.
+    """
+    from serving import bundle, contract
+
+    target = Path(folder) / str(version)
+    if target.exists():
+        raise ValueError(
+            f"`version` must be new, because a served version never changes; pass --version. Received: {version}, which is in {folder}"
+        )
+    aside = target.with_name(f".{version}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    archive = keras.export.ExportArchive()
+    copy = float32_copy(model)
+    archive.track(copy)
+    for name, (function, spec) in endpoints(copy).items():
+        archive.add_endpoint(name, function, input_signature=[spec])
+    archive.write_out(str(aside), verbose=False)
+    description = manifest_model(model)
+    bundle.write_warmup(aside, description)
+    bundle.write_manifest(aside, description, {"package_version": __version__, **(training or {})})
+    contract.check_export(aside)
+    return aside.rename(target)

@@ -49,7 +49,7 @@ def load_expression_stream(
     `target_image` and `target_expression` where every folder holds drawn pairs and the space is of action units.
     Records that lack a label of the space are left out and counted in the log. Images of other sizes are cut to their
     central square and resized. Training repeats for ever in an order drawn from `seed`, in full batches; otherwise the
-    split is read once. `augment` applies to training alone. `cache` keeps decoded images in memory as uint8. `balanced` shows
+    split is read once. `augment` and `balanced` apply to training alone. `cache` keeps decoded images in memory as uint8. `balanced` shows
     each emotion, or each dominant action unit, about equally often. `deterministic` makes equal seeds give equal
     batches, at some cost of speed. `workers` bounds the threads that decode (0: tf.data chooses). With an `input_context`
     (`strategy.distribute_datasets_from_function`) each worker reads its own share and `batch_size` is over all replicas.

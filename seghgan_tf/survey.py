@@ -72,15 +72,14 @@ def _shards(folder: Path, split: str) -> tuple[list[str], int]:
         raise ValueError(
             f"`split` must be one that `{path}` lists with examples ({filled}); write others with `seghgan data convert`. Received: {split}"
         )
-    found = {file.name: str(file) for file in sorted(folder.glob(f"{split}-*.tfrecord"))}
-    listed = [shard["file"] for shard in entry.get("shards", ())] or list(found)
-    missing = sorted(set(listed) - set(found)) or ([] if listed else [f"{split}-*.tfrecord"])
+    files = [folder / shard["file"] for shard in entry.get("shards", ())] or sorted(folder.glob(f"{split}-*.tfrecord"))
+    missing = [file.name for file in files if not file.is_file()] or ([] if files else [f"{split}-*.tfrecord"])
     if missing:
         raise ValueError(
-            f"`{folder}` must hold every shard that its {DATASET_FILE} lists; check it with `seghgan data validate {folder}`. "
+            f"`{path}` must list shards that lie beside it; check the folder with `seghgan data validate {folder}`. "
             f"Received: a folder without {', '.join(missing)}"
         )
-    return [found[name] for name in listed], int(entry["examples"])
+    return [str(file) for file in files], int(entry["examples"])
 
 
 def _source(folder: Folders, split: str, select: Callable[[Any], dict[str, Any]], needs: str) -> Source:

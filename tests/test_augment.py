@@ -1,0 +1,143 @@
+"""Augmentation: the same geometry for image, target and mask; sides swap under a flip; nothing leaves its range."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from seghgan_tf.augment import Augmentation, augment, change_colour, enlarge, shift_and_flip, to_float
+from seghgan_tf.regions import CLASSES
+
+SEED = tf.constant([7, 11], tf.int64)
+L_EYE, R_EYE, NOSE = (CLASSES.index(name) for name in ("l_eye", "r_eye", "nose"))
+
+
+def random_batch(count=8, size=16):
+    generator = np.random.default_rng(0)
+    mask = np.kron(generator.integers(0, 19, (count, size // 4, size // 4)), np.ones((4, 4), int)).astype(np.uint8)
+    image = np.repeat(mask[..., None] * 10, 3, axis=-1)
+    return {
+        "image": tf.constant(image),
+        "mask": tf.constant(mask),
+        "expression": tf.random.stateless_uniform([count, 3], SEED),
+    }
+
+
+def face_with_marked_eyes():
+    """A face whose left eye (at the image's right) is red and whose right eye is blue, and its mask."""
+    image, mask = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
+    mask[4:6, 10:13], image[4:6, 10:13, 0] = L_EYE, 255
+    mask[4:6, 3:5], image[4:6, 3:5, 2] = R_EYE, 255
+    mask[8:11, 7:9] = NOSE
+    return image, mask
+
+
+def test_a_flip_moves_both_eyes_and_swaps_their_classes():
+    image, mask = face_with_marked_eyes()
+    expression = tf.random.stateless_uniform([16, 17], SEED)
+    batch = {
+        "image": tf.constant(np.stack([image] * 16)),
+        "mask": tf.constant(np.stack([mask] * 16)),
+        "expression": expression,
+    }
+    flipped = augment(batch, Augmentation(flip=True), SEED)
+    mirrored = [bool(each[4, 4, 0] == 1) for each in flipped["image"].numpy()]  # red at the image's left
+    assert 0 < sum(mirrored) < 16
+    for was_mirrored, image_after, mask_after in zip(
+        mirrored, flipped["image"].numpy(), flipped["mask"].numpy(), strict=True
+    ):
+        red, blue = image_after[..., 0] == 1, image_after[..., 2] == 1
+        assert (red.sum(), blue.sum()) == (6, 4)
+        np.testing.assert_array_equal(mask_after == (R_EYE if was_mirrored else L_EYE), red)
+        np.testing.assert_array_equal(mask_after == (L_EYE if was_mirrored else R_EYE), blue)
+        assert np.argwhere(mask_after == L_EYE)[:, 1].min() >= 8  # l_* stays at the image's right
+        np.testing.assert_array_equal(mask_after == NOSE, mask == NOSE)
+    np.testing.assert_array_equal(flipped["expression"], expression)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_shift_moves_image_and_mask_alike(flip):
+    batch = random_batch()
+    batch["mask"] = tf.where(batch["mask"] > 3, tf.constant(NOSE, tf.uint8), batch["mask"])  # classes without a side
+    batch["image"] = tf.repeat(batch["mask"][..., None] * 10, 3, axis=-1)
+    moved = shift_and_flip(batch, 0.25, flip, SEED)
+    np.testing.assert_array_equal(moved["image"][..., 0], moved["mask"].numpy() * 10)
+    assert not np.array_equal(moved["image"], batch["image"])
+
+
+def test_a_shift_stays_within_its_strength_and_reflects_at_the_border():
+    ramp = np.tile(np.arange(20, dtype=np.uint8)[None, None, :, None], (200, 20, 1, 3))
+    columns = shift_and_flip({"image": tf.constant(ramp)}, 0.1, False, SEED)["image"].numpy()[:, 0, :, 0].astype(int)
+    shifts = columns[:, 10] - 10
+    assert set(shifts) == {-2, -1, 0, 1, 2}
+    np.testing.assert_array_equal(columns[shifts == -2][0][:4], [2, 1, 0, 1])
+    np.testing.assert_array_equal(columns[shifts == 2][0][-4:], [18, 19, 18, 17])
+
+
+def test_enlarging_keeps_the_centre_and_moves_image_and_mask_alike():
+    mask = np.zeros((32, 33, 33), np.uint8)
+    mask[:, 8:25, 8:25] = NOSE
+    batch = to_float({"image": tf.constant(np.repeat(mask[..., None] * 100, 3, -1)), "mask": tf.constant(mask)})
+    enlarged = enlarge(batch, 0.5, SEED)
+    areas = np.sum(enlarged["mask"].numpy() == NOSE, axis=(1, 2)) / 17**2
+    assert areas.min() >= 1
+    assert 1.5 < areas.max() <= 1.6**2
+    painted = enlarged["image"].numpy()[..., 0] > batch["image"].numpy()[0, 0, 0, 0] + 100 / 127.5
+    assert np.mean(painted == (enlarged["mask"].numpy() == NOSE)) > 0.97
+    assert enlarged["mask"].dtype == tf.int32
+
+
+def test_colour_changes_stay_in_range_and_treat_a_target_like_its_image():
+    image = tf.random.stateless_uniform([16, 8, 8, 3], SEED, -1, 1)
+    changed = change_colour({"image": image, "target_image": image}, 0.5, SEED)
+    np.testing.assert_array_equal(changed["image"], changed["target_image"])
+    assert np.abs(changed["image"]).max() <= 1
+    assert not np.allclose(changed["image"], image, atol=0.05)
+
+
+def test_colour_changes_keep_grey_pictures_grey():
+    grey = tf.repeat(tf.random.stateless_uniform([8, 8, 8, 1], SEED, -0.3, 0.3), 3, axis=-1)
+    changed = change_colour({"image": grey}, 0.5, SEED)["image"].numpy()
+    np.testing.assert_allclose(changed[..., 0], changed[..., 2], atol=1e-6)
+    slopes = [
+        np.polyfit(before.ravel(), after.ravel(), 1)[0] for before, after in zip(grey.numpy(), changed, strict=True)
+    ]
+    assert min(slopes) >= 0.49
+    assert max(slopes) <= 1.51
+
+
+def test_a_target_shares_the_geometry_of_its_image():
+    batch = random_batch()
+    batch["target_image"] = 255 - batch["image"]
+    changed = augment(batch, Augmentation(flip=True, crop=0.2, scale=0.3), SEED)
+    np.testing.assert_allclose(changed["target_image"], -changed["image"].numpy(), atol=1e-5)
+
+
+def test_every_byte_value_becomes_its_float():
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    floats = to_float({"image": tf.constant(np.repeat(ramp, 3, -1))})["image"].numpy()
+    np.testing.assert_allclose(floats[0, ..., 0], ramp[0, ..., 0] / 127.5 - 1, atol=1e-6)
+    assert (floats.min(), floats.max()) == (-1.0, 1.0)
+
+
+def test_strengths_of_zero_only_turn_images_into_floats():
+    batch = random_batch()
+    for key, values in augment(batch, Augmentation(), SEED).items():
+        np.testing.assert_array_equal(values, to_float(batch)[key])
+
+
+def test_the_same_seed_gives_the_same_batch_alone_and_in_a_pipeline():
+    batch, strong = random_batch(), Augmentation(flip=True, crop=0.2, scale=0.3, colour=0.2)
+    before = {key: values.numpy() for key, values in batch.items()}
+    alone = augment(batch, strong, SEED)
+    (piped,) = tf.data.Dataset.from_tensors(batch).map(lambda each: augment(each, strong, SEED))
+    for key in batch:
+        np.testing.assert_allclose(alone[key], piped[key], atol=1e-6)
+        np.testing.assert_array_equal(batch[key], before[key])
+    assert not np.array_equal(alone["image"], augment(batch, strong, SEED + 1)["image"])
+
+
+@pytest.mark.parametrize("strength", [{"crop": -0.1}, {"crop": 0.5}, {"scale": 1.0}, {"colour": 1.0}])
+def test_strengths_out_of_range_are_refused(strength):
+    (name,) = strength
+    with pytest.raises(ValueError, match=rf"`augment\.{name}` must be at least 0 and less than"):
+        Augmentation(**strength)

@@ -1,0 +1,141 @@
+"""Images a second of the loader beside bare JPEG decoding: `python benchmarks/input_pipeline.py --help`."""
+
+import argparse
+import io
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageFilter
+from rich.console import Console
+from rich.table import Table
+
+from seghgan_tf.augment import Augmentation
+from seghgan_tf.data import load_expression_stream, load_segmentation_stream
+from seghgan_tf.expressions import expression_space
+from seghgan_tf.regions import LABEL_ORDER
+from seghgan_tf.schema import FEATURES, Face, encode_face
+
+BATCH = 32
+BOUND = "bare JPEG decoding"
+SPACE = expression_space("AU12")
+
+
+def made_face(number: int, size: int, generator: np.random.Generator) -> Face:
+    """A picture with a photo's share of smooth areas, edges and grain, and a mask of large areas."""
+    coarse = Image.fromarray(generator.integers(0, 256, (size // 16, size // 16, 3), np.uint8))
+    smooth = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), np.float32)
+    grain = generator.normal(0, 4, (size, size, 1))
+    picture = Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
+    areas = Image.fromarray(generator.integers(0, 19, (8, 8), np.uint8)).resize((size, size), Image.Resampling.NEAREST)
+    image, mask = io.BytesIO(), io.BytesIO()
+    picture.save(image, "JPEG", quality=95)
+    areas.save(mask, "PNG")
+    aus = {"AU12": float(generator.uniform(0, 5))}
+    return Face(f"{number}", image.getvalue(), "jpeg", size, size, "made", mask=mask.getvalue(), aus=aus)
+
+
+def write_folder(folder: Path, examples: int, size: int, seed: int) -> None:
+    """Write one training split of made pictures in four shards."""
+    generator, shards = np.random.default_rng(seed), []
+    for shard in range(4):
+        name = f"train-{shard:05d}-of-00004.tfrecord"
+        with tf.io.TFRecordWriter(str(folder / name)) as writer:
+            for number in range(shard, examples, 4):
+                writer.write(encode_face(made_face(number, size, generator)))
+        shards.append({"file": name})
+    description = {
+        "schema_version": 1,
+        "label_order": LABEL_ORDER,
+        "splits": {"train": {"examples": examples, "shards": shards}},
+        "expression": SPACE.to_json(),
+        "pairs": False,
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def bare_decoding(folder: Path) -> tf.data.Dataset:
+    """The bound: JPEG bytes that already lie in memory, decoded in parallel and dropped."""
+    files = sorted(str(file) for file in folder.glob("train-*.tfrecord"))
+    records = tf.data.TFRecordDataset(files)
+    wanted = {"image/encoded": FEATURES["image/encoded"]}
+    encoded = records.map(lambda record: tf.io.parse_single_example(record, wanted)["image/encoded"]).cache().repeat()
+    decoded = encoded.map(lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3), num_parallel_calls=tf.data.AUTOTUNE)
+    return decoded.prefetch(tf.data.AUTOTUNE)
+
+
+def measure(stream: tf.data.Dataset, images_each: int, warm_up: int, seconds: float) -> tuple[float, float]:
+    """Images a second, and processor seconds an image, over `seconds`, after `warm_up` images (which fill the buffers)."""
+    iterator = iter(stream)
+    for _ in range(max(warm_up // images_each, 1)):
+        next(iterator)
+    count, start, processor = 0, time.perf_counter(), time.process_time()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        next(iterator)
+        count += images_each
+    return count / elapsed, (time.process_time() - processor) / count
+
+
+def main() -> None:
+    """Measure every stream in turn, several rounds, and print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
+    parser.add_argument("--examples", type=int, default=1000, help="pictures to make")
+    parser.add_argument("--seconds", type=float, default=4.0, help="time for each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each stream; the median counts")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    strong = Augmentation(flip=True, crop=0.05, scale=0.1, colour=0.1)
+    shared = {"image_size": args.size, "batch_size": BATCH, "training": True, "seed": args.seed}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_folder(folder, args.examples, args.size, args.seed)
+
+        def faces(**options) -> tuple[tf.data.Dataset, int]:
+            return load_expression_stream(folder, "train", space=SPACE, **shared, **options), BATCH
+
+        streams = {
+            BOUND: (bare_decoding(folder), 1),
+            "expression stream": faces(),
+            "expression stream, flip and shift": faces(augment=Augmentation(flip=True, crop=0.05)),
+            "expression stream, all augmentation": faces(augment=strong),
+            "segmentation stream": (load_segmentation_stream(folder, "train", **shared), BATCH),
+            "expression stream, cached": faces(cache=True),
+            "expression stream, cached, all augmentation": faces(cache=True, augment=strong),
+        }
+        measured: dict[str, list[tuple[float, float]]] = {name: [] for name in streams}
+        for _ in range(args.rounds):
+            for label, (stream, images_each) in streams.items():
+                measured[label].append(measure(stream, images_each, 2 * args.examples, args.seconds))
+    medians = {
+        label: [statistics.median(values) for values in zip(*each, strict=True)] for label, each in measured.items()
+    }
+    bound, least = medians[BOUND]
+    title = f"{args.size} px, batch {BATCH}, {os.cpu_count()} cores"
+    table = Table("stream", "images/s", f"beside {BOUND}", "CPU µs/image", title=title)
+    for label, (value, processor) in medians.items():
+        table.add_row(label, f"{value:,.0f}", f"{value / bound:.2f}", f"{1e6 * processor:,.0f}")
+    Console(stderr=True).print(table)
+    machine = {"cores": os.cpu_count(), "processor": platform.machine(), "tensorflow": tf.__version__}
+    figures = {
+        label: {
+            "images_per_second": round(value, 1),
+            "ratio": round(value / bound, 3),
+            "cpu_us_per_image": round(1e6 * processor, 1),
+            "cpu_ratio": round(least / processor, 3),
+        }
+        for label, (value, processor) in medians.items()
+    }
+    print(json.dumps({"benchmark": "input_pipeline", **vars(args), **machine, "streams": figures}))
+
+
+if __name__ == "__main__":
+    main()

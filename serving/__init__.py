@@ -1,1 +1,1 @@
-"""Serve an exported model over the TensorFlow Serving contract; imports nothing of `seghgan_tf`."""
+"""Serving: the export contract, an embedded server that speaks TensorFlow Serving's protocols, and its client."""

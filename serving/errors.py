@@ -1,0 +1,45 @@
+"""The one error a server raises: a gRPC status code and a message that is fit for the caller."""
+
+import re
+
+import grpc
+
+MAX_MESSAGE = 1024
+"""Longest message that is sent, in characters; TensorFlow Serving cuts at the same length."""
+
+_LEAKS = (
+    (re.compile(r"\{\{(?:function_)?node [^}]*\}\}\s*"), ""),
+    (re.compile(r"\s*\[\[[^\]]*\]\]"), ""),
+    (re.compile(r"\s*\[Op:\w+\](?: name: \S*)?"), ""),
+    (re.compile(r"(?<![\w.:])(?:/[\w.@+-]+){2,}/?"), "<path>"),
+)
+
+
+def scrubbed(text: str) -> str:
+    """Remove node names and file paths from an error's text and cut it to `MAX_MESSAGE` characters.
+
+    >>> scrubbed("{{function_node __wrapped__a}} bad input [[{{node b}}]] [Op:Add] name: ")
+    'bad input'
+    """
+    for pattern, put in _LEAKS:
+        text = pattern.sub(put, text)
+    text = text.strip()
+    return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "... (truncated)"
+
+
+class ServingError(Exception):
+    """A request cannot be answered; `code` is a `grpc.StatusCode`, `message` says why and what to do.
+
+    `retry_after` is the number of seconds after which an overloaded server expects to have room, or None.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str, retry_after: float | None = None) -> None:
+        self.code = code
+        self.message = scrubbed(message)
+        self.retry_after = retry_after
+        super().__init__(self.message)
+
+
+def invalid(message: str) -> ServingError:
+    """Return an INVALID_ARGUMENT error."""
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

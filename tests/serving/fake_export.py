@@ -1,0 +1,136 @@
+"""Write an export that keeps the contract from a plain tf.Module, for tests and benchmarks of the server.
+
+python tests/serving/fake_export.py EXPORT --version 2 --size 128 --strength 0.5 --layers 6
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from serving import bundle, contract
+
+LABELS = ["AU06", "AU12", "AU25"]
+
+
+def description(size: int) -> dict:
+    return {
+        "image_size": size,
+        "regions": list(contract.REGIONS),
+        "classes": [f"class_{i}" for i in range(19)],
+        "label_order": "celebamask-hq/g_mask/1",
+        "expression": {"labels": LABELS, "low": 0.0, "high": 1.0, "one_hot": False, "scale": 5.0},
+        "max_pixels": 4_000_000,
+    }
+
+
+class FakeModel(tf.Module):
+    """Brightens the chosen bands of the picture by `strength` times the expression's mean."""
+
+    def __init__(self, size: int, strength: float, layers: int = 0) -> None:
+        self.size = size
+        self.strength = tf.Variable(strength, dtype=tf.float32)
+        generator = tf.random.Generator.from_seed(0)
+        self.kernels = [tf.Variable(generator.normal((3, 3, 3 if i == 0 else 16, 16)) * 0.1) for i in range(layers)]
+        rows = tf.range(size) * 3 // size
+        self.bands = tf.Variable(tf.tile(tf.one_hot(rows, 3)[:, None], [1, size, 1]))
+
+    def edit(self, image, expression, regions):
+        features = image
+        for kernel in self.kernels:
+            features = tf.nn.relu(tf.nn.conv2d(features, kernel, 1, "SAME"))
+        mask = tf.clip_by_value(
+            regions[:, None, None, :1]
+            + tf.reduce_sum(self.bands[None] * regions[:, None, None, 1:], -1, keepdims=True),
+            0,
+            1,
+        )
+        change = self.strength * tf.reduce_mean(expression, 1)[:, None, None, None]
+        change += 1e-3 * tf.reduce_mean(features, -1, keepdims=True) if self.kernels else 0.0
+        edited = tf.where(mask > 0, tf.clip_by_value(image + mask * change, -1.0, 1.0), image)
+        return {"edited": edited, "attention": 1.0 - mask}
+
+    def endpoints(self) -> dict:
+        def uint8(image, expression, regions):
+            edited = self.edit(tf.cast(image, tf.float32) / 127.5 - 1, expression, regions)["edited"]
+            return {"edited": tf.cast(tf.round((edited + 1) * 127.5), tf.uint8)}
+
+        def photo(encoded):
+            is_png = tf.equal(tf.strings.substr(encoded, 0, 4), b"\x89PNG")
+            is_jpeg = tf.equal(tf.strings.substr(encoded, 0, 3), b"\xff\xd8\xff")
+            tf.debugging.Assert(is_png | is_jpeg, ["`image_bytes` must be a PNG or JPEG file."])
+
+            def sides():
+                number = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.uint8), tf.int32)
+                return tf.reduce_sum(tf.reshape(number, (2, 4)) * [1 << 24, 1 << 16, 1 << 8, 1], 1)
+
+            shape = tf.cond(is_png, sides, lambda: tf.io.extract_jpeg_shape(encoded)[:2])
+            small = (tf.reduce_min(shape) >= 16) & (tf.reduce_max(shape) <= 2000)
+            tf.debugging.Assert(small, ["`image_bytes` must be a photo of 16 to 2000 px a side. Received:", shape])
+            with tf.control_dependencies([shape]):
+                return tf.cond(is_png, lambda: tf.io.decode_png(encoded, 3), lambda: tf.io.decode_jpeg(encoded, 3))
+
+        def edit_bytes(image_bytes, expression, regions, jpeg_quality):
+            def one(parts):
+                picture = photo(parts[0])
+                whole = tf.reduce_max(parts[2]) * self.strength * tf.reduce_mean(parts[1]) * 127.5
+                edited = tf.cast(tf.clip_by_value(tf.round(tf.cast(picture, tf.float32) + whole), 0, 255), tf.uint8)
+                return tf.cond(
+                    parts[3] > 0,
+                    lambda: tf.raw_ops.EncodeJpegVariableQuality(images=edited, quality=tf.maximum(parts[3], 1)),
+                    lambda: tf.io.encode_png(edited),
+                )
+
+            spec = tf.TensorSpec((), tf.string)
+            return {
+                "edited_bytes": tf.map_fn(
+                    one, (image_bytes, expression, regions, jpeg_quality), fn_output_signature=spec
+                )
+            }
+
+        def segment(image):
+            batch = tf.shape(image)[0]
+            regions = tf.tile(self.bands[None], [batch, 1, 1, 1])
+            return {"labels": tf.cast(tf.argmax(regions, -1), tf.uint8) + 1, "regions": regions}
+
+        def analyze(image):
+            return {"expression": tf.clip_by_value((tf.reduce_mean(image, [1, 2]) + 1) / 2, 0, 1)}
+
+        return {
+            "serving_default": self.edit,
+            "serving_uint8": uint8,
+            "edit_bytes": edit_bytes,
+            "segment": segment,
+            "analyze": analyze,
+        }
+
+
+def write_export(root: Path, version: int = 1, strength: float = 0.5, size: int = 32, layers: int = 0) -> Path:
+    """Write EXPORT/<version>, whole or not at all, and return it."""
+    model = FakeModel(size, strength, layers)
+    functions = {}
+    for name, signature in contract.signatures(size, len(LABELS)).items():
+        specs = {
+            key: tf.TensorSpec(spec.shape, tf.string if spec.dtype == "bytes" else spec.dtype, name=key)
+            for key, spec in signature.inputs.items()
+        }
+        functions[name] = tf.function(model.endpoints()[name], autograph=False).get_concrete_function(**specs)
+    aside = Path(root) / f".{version}.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    tf.saved_model.save(model, str(aside), signatures=functions)
+    bundle.write_warmup(aside, description(size))
+    bundle.write_manifest(aside, description(size), {"strength": strength})
+    contract.check_export(aside)
+    return aside.rename(Path(root) / str(version))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("export", type=Path)
+    parser.add_argument("--version", type=int, default=1)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--strength", type=float, default=0.5)
+    parser.add_argument("--layers", type=int, default=0)
+    arguments = parser.parse_args()
+    write_export(arguments.export, arguments.version, arguments.strength, arguments.size, arguments.layers)

@@ -87,3 +87,14 @@ def expression_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> d
         name: dict(zip(space.labels, map(float, row), strict=True)) for name, row in zip(names, rows, strict=True)
     }
     return figures | {"per_label": labels}
+
+
+def evaluate_run(model: SegHGAN, stream: tf.data.Dataset) -> dict[str, Any]:
+    """Measure everything that two-stream batches allow, with the generators' running average in place."""
+    faces = stream.map(lambda batch: batch["expression"])
+    with model.averaged():
+        figures = segmentation_figures(model, stream.map(lambda batch: batch["segmentation"]))
+        figures |= expression_figures(model, faces)
+        if "target_image" in faces.element_spec:
+            figures |= pair_figures(model, faces)
+    return figures

@@ -108,6 +108,11 @@ class SegHGAN(keras.Model):
         """Every metric that training and evaluation report."""
         return [*self.trackers.values(), self.miou]
 
+    @property
+    def steps_done(self) -> int:
+        """How many steps the model has been trained, its segmenter's own stage included."""
+        return int(tf.convert_to_tensor(self.optimizer.iterations.value))
+
     def role_variables(self, role: str) -> list[keras.Variable]:
         """Return the trainable variables of "segmenter", "generator" or "critic" (regions included)."""
         networks = {
@@ -235,7 +240,7 @@ class SegHGAN(keras.Model):
         with tf.GradientTape() as segmentation_tape:
             segmentation = tf.nn.compute_average_loss(self._segmentation_loss(labelled, training=True))
         segmenter = self.role_variables("segmenter")
-        learned = self._reduced(segmentation_tape.gradient(segmentation, segmenter))
+        learned = self._reduced(segmentation_tape.gradient(segmentation, _tensors(segmenter)))
         if self.stage == "segmenter":
             self._apply("segmenter", self._averaged_over_replicas(learned))
             return self._finish_step()
@@ -253,7 +258,8 @@ class SegHGAN(keras.Model):
             with tape.stop_recording():
                 self.train_critics(last, parts, edit.edited, 0)
             gan = tf.nn.compute_average_loss(self._generator_loss(last, parts, edit))
-        for_generators, for_segmenter = tape.gradient(gan, (generators, segmenter), unconnected_gradients="zero")
+        sources = (_tensors(generators), _tensors(segmenter))
+        for_generators, for_segmenter = tape.gradient(gan, sources, unconnected_gradients="zero")
         self._apply("generator", for_generators)
         self._apply("segmenter", self._averaged_over_replicas(self._capped_sum(learned, self._reduced(for_segmenter))))
         self._update_averages()
@@ -288,7 +294,7 @@ class SegHGAN(keras.Model):
                 if visible is None:
                     self._track(critic=distance, gradient_penalty=penalty, critic_expression=error)
             loss = tf.nn.compute_average_loss(total)
-        self._apply("critic", tape.gradient(loss, critics, unconnected_gradients="zero"))
+        self._apply("critic", tape.gradient(loss, _tensors(critics), unconnected_gradients="zero"))
 
     def _generator_loss(self, face: Mapping[str, tf.Tensor], parts: Mapping[str, Part], edit: Edit) -> tf.Tensor:
         weights, image, one_hot = self.config.losses, face["image"], self.config.space.one_hot
@@ -407,11 +413,16 @@ class SegHGAN(keras.Model):
                 weight.assign(value)
 
 
+def _tensors(variables: list[keras.Variable]) -> list[tf.Variable]:
+    """Return TensorFlow's own variables: a tape cannot make the zeros of an unconnected Keras variable."""
+    return [variable.value for variable in variables]
+
+
 class _SegmenterStage(keras.callbacks.Callback):
     """Switch from the segmenter's own stage to joint training once `segmenter_steps` steps are done."""
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.step = int(self.model.optimizer.iterations)
+        self.step = self.model.steps_done
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         stage = "segmenter" if self.step < self.model.config.segmenter_steps else "joint"

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from seghgan_tf import data
+from seghgan_tf.augment import Augmentation
 from seghgan_tf.config import Config, ModelConfig
 from seghgan_tf.model import SegHGAN, role_optimizer
 from seghgan_tf.pictures import color_mask, gray, grid, to_pixels
@@ -25,8 +26,12 @@ VANISHED = 2e-4
 """A region whose mean probability falls under this share of the image is reported as vanishing."""
 
 
-class TrainingStopped(RuntimeError):  # noqa: N818 - a stop is not always an error
-    """Training ended before its last step; the message says why and how to go on."""
+class TrainingStopped(RuntimeError):  # noqa: N818
+    """Training ended before its last step; the message says why and how to go on, `exit_status` what a shell sees."""
+
+    def __init__(self, message: str, exit_status: int = 1) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
 
 
 def choose_strategy() -> tf.distribute.Strategy:
@@ -132,7 +137,7 @@ class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Open TensorBoard's file and listen for the signals that ask for an orderly end."""
         self.writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
-        self.began, self.step = time.monotonic(), int(self.model.optimizer.iterations)
+        self.began, self.step = time.monotonic(), self.model.steps_done
         self.previous = {}
         if os.environ.get("SEGHGAN_SIGNALS", "1") == "1":
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -147,13 +152,13 @@ class Recorder(keras.callbacks.Callback):
         if self.step >= self.total:
             self.model.stop_training = True
         if self.signal:
-            self.stopped = f"received {signal.Signals(self.signal).name}; the same command goes on from step {int(self.model.optimizer.iterations)}"
+            self.stopped = f"received {signal.Signals(self.signal).name}; the same command goes on from step {self.model.steps_done}"
             save_model(self.model, self.workdir / CHECKPOINT)
             self.model.stop_training = True
         elif logs and not all(math.isfinite(float(value)) for value in logs.values()):
             wrong = ", ".join(name for name, value in logs.items() if not math.isfinite(float(value)))
             self.stopped = (
-                f"{wrong} became NaN at step {int(self.model.optimizer.iterations)}. {CHECKPOINT} is the last good state; "
+                f"{wrong} became NaN at step {self.model.steps_done}. {CHECKPOINT} is the last good state; "
                 "try --set training.learning_rate= half of it, a larger batch, or a smaller model.losses.adversarial"
             )
             self.model.stop_training = True
@@ -162,7 +167,7 @@ class Recorder(keras.callbacks.Callback):
         """Write checkpoint, history line, scalars and image grid."""
         if self.stopped:
             return
-        step = int(self.model.optimizer.iterations)
+        step = self.model.steps_done
         values = {name: float(value) for name, value in (logs or {}).items()}
         save_model(self.model, self.workdir / CHECKPOINT)
         line = {"step": step, "seconds": round(time.monotonic() - self.began, 1), **values}
@@ -232,9 +237,10 @@ def streams(config: Config, split: str, seed: int = 0) -> tf.data.Dataset:
         critic_steps=model.critic_steps if training else 1,
         training=training,
         seed=model.seed + seed,
-        augment=settings.augment if training else None,
+        augment=Augmentation(**settings.augment.model_dump()),
         cache=settings.cache,
-        balanced=settings.balanced and training,
+        balanced=settings.balanced,
+        workers=settings.workers,
     )
 
 
@@ -259,7 +265,7 @@ def train(
             model = build(config)
             if start is not None:
                 start(model)
-    done, total, every = int(model.optimizer.iterations), config.training.steps, config.training.evaluate_every
+    done, total, every = model.steps_done, config.training.steps, config.training.evaluate_every
     if done >= total:
         report(f"{checkpoint} is at step {done} of {total}: nothing left to train")
         return model
@@ -277,7 +283,7 @@ def train(
         callbacks=[recorder, *callbacks],
     )
     if recorder.stopped:
-        raise TrainingStopped(recorder.stopped)
+        raise TrainingStopped(recorder.stopped, 128 + recorder.signal if recorder.signal else 1)
     return model
 
 

@@ -30,15 +30,16 @@ def _head(x, width, classes, image_size, name):
 def bisenet(image_size: int, classes: int, width: int, name: str = "segmenter") -> keras.Model:
     """Build the network: image (B, S, S, 3) in [-1, 1] to three (B, S, S, classes) float32 logits.
 
-    The first output is the segmentation, the other two the auxiliary heads of training. `width` 64 is ResNet-18.
+    The first output is the segmentation, the other two the auxiliary heads of training. `width` 64 is ResNet-18; less
+    narrows every stage but the first, which keras-hub fixes at 64.
     """
     from keras_hub.models import ResNetBackbone  # costs seconds: only where a BiSeNet is built
 
     image = keras.Input((image_size, image_size, 3), name="image")
     backbone = ResNetBackbone(
-        input_conv_filters=[width],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[width, 2 * width, 4 * width, 8 * width],
+        stackwise_num_filters=[64, 2 * width, 4 * width, 8 * width],
         stackwise_num_blocks=[2, 2, 2, 2],
         stackwise_num_strides=[1, 2, 2, 2],
         block_type="basic_block",

@@ -1,0 +1,278 @@
+"""The command `seghgan`: light at start, each command imports what it needs."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serving import cli as serving_cli
+from tfrecords_tools import cli as data_cli
+
+app = typer.Typer(
+    name="seghgan",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Edit facial expressions with a segmenter and a hierarchical GAN that train together.\n\n"
+    "Start with: seghgan demo. Your own data: seghgan data convert, seghgan train, seghgan export, seghgan serve, seghgan edit.",
+)
+app.add_typer(data_cli.app, name="data", help="Draw, convert, look at and check TFRecords of faces.")
+app.command()(serving_cli.serve)
+app.command()(serving_cli.status)
+app.command("bench-serve")(serving_cli.bench_serve)
+
+Workdir = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, history, TensorBoard.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a setting, as in training.batch_size=8; repeat for more."),
+]
+Photo = Annotated[
+    Path, typer.Argument(help="A photo of a face that fills the frame (JPEG, PNG, ...).", exists=True, dir_okay=False)
+]
+Export = Annotated[
+    Path | None, typer.Option("--export", help="Folder that `seghgan export` wrote; edits in this process.")
+]
+Server = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Edit over gRPC on a running server instead.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from seghgan_tf import __version__
+
+        typer.echo(f"seghgan-tf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Settings of all commands; `main` reads --debug itself."""
+
+
+@app.command()
+def demo(
+    workdir: Workdir = Path("runs/demo"),
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch", help="Train from nothing (about an hour) instead of from the package's checkpoint."
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the faces and of the training.")] = 1,
+) -> None:
+    """Draw faces, train, evaluate, export, serve and edit over gRPC, into one HTML report. Ten minutes on two cores."""
+    from seghgan_tf.demo import run_demo
+
+    run_demo(workdir, from_scratch=from_scratch, seed=seed)
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Option(help="A preset (drawn-64, faces-128, paper-256) or a TOML file.")],
+    workdir: Workdir,
+    settings: Settings = None,
+    expression: Annotated[
+        list[Path] | None, typer.Option(help="Folder of records with expressions; repeat for more.")
+    ] = None,
+    segmentation: Annotated[
+        list[Path] | None, typer.Option(help="Folder of records with masks; the expression folders if not given.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the configuration and the parameter counts, then stop.")
+    ] = False,
+) -> None:
+    """Train segmenter and GAN together; the same command again goes on where it was cut. SIGTERM saves and stops."""
+    from rich.console import Console
+
+    from seghgan_tf.config import read_config
+
+    overrides = [*(settings or ())]
+    for name, folders in (("expression", expression), ("segmentation", segmentation)):
+        if folders:
+            overrides.append(f"data.{name}={json.dumps([str(folder) for folder in folders])}")
+    resolved = read_config(config, tuple(overrides))
+    if not resolved.data.expression and not dry_run:
+        raise ValueError(
+            "`expression` must name a folder of records; make one with `seghgan data draw DIR`. Received: none"
+        )
+    from seghgan_tf import training
+    from seghgan_tf.progress import ProgressBar
+
+    console = Console()
+    if dry_run:
+        console.print_json(resolved.model_dump_json())
+        console.print("trainable parameters:", training.parameter_counts(resolved.model))
+        return
+    with ProgressBar(resolved.training.steps, console) as bar:
+        training.train(resolved, workdir, callbacks=(bar,), report=console.print)
+    console.print(f"done: {workdir / training.CHECKPOINT}; next: seghgan evaluate --workdir {workdir}")
+
+
+@app.command()
+def evaluate(
+    workdir: Workdir,
+    split: Annotated[str, typer.Option(help="Split to measure on.")] = "test",
+    output: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+) -> None:
+    """Measure segmentation, edits and expressions of a run on held-out records."""
+    from rich.console import Console
+
+    from seghgan_tf import training
+    from seghgan_tf.evaluation import evaluate_run
+
+    figures = evaluate_run(
+        training.load_model(workdir / training.CHECKPOINT), training.streams(training.read_run(workdir), split)
+    )
+    Console().print_json(data=figures)
+    if output:
+        output.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+@app.command()
+def ablate(
+    config: Annotated[
+        str, typer.Option(help="A preset or a TOML file; its model.regions is replaced by each variant.")
+    ],
+    workdir: Workdir,
+    settings: Settings = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="none, boxes, frozen, joint; repeat for more. All four if not given.")
+    ] = None,
+    segmenter: Annotated[
+        list[str] | None, typer.Option(help="unet, bisenet; repeat for more. The configuration's if not given.")
+    ] = None,
+) -> None:
+    """Train the variants of the method at equal budget and put their figures side by side. Resumes."""
+    from seghgan_tf.ablation import run_ablation
+
+    run_ablation(
+        config,
+        workdir,
+        tuple(settings or ()),
+        tuple(variant or ("none", "boxes", "frozen", "joint")),
+        tuple(segmenter or ()),
+    )
+
+
+@app.command()
+def export(
+    workdir: Workdir,
+    output: Annotated[Path, typer.Option(help="Folder of exports; a numbered version is added to it.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Version number; the next free one if not given.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Figures of `seghgan evaluate` to keep in the manifest.", exists=True)
+    ] = None,
+) -> None:
+    """Write a SavedModel with the served signatures, warmup requests and a manifest with checksums."""
+    from seghgan_tf import training
+    from seghgan_tf.export import export as write
+
+    taken = [int(path.name) for path in output.glob("*") if path.name.isdigit()]
+    model = training.load_model(workdir / training.CHECKPOINT)
+    facts: dict[str, Any] = {"step": model.steps_done}
+    if figures:
+        facts["figures"] = json.loads(figures.read_text())
+    typer.echo(f"exported: {write(model, output, version or max(taken, default=0) + 1, facts)}")
+
+
+def _asked(au: list[str] | None, emotion: str | None, delta: list[str] | None) -> tuple[dict[str, float], bool]:
+    from seghgan_tf.expressions import EMOTION_AUS, parse_au
+
+    if sum(bool(given) for given in (au, emotion, delta)) != 1:
+        raise typer.BadParameter("give --au AU12=3 (repeat for more), --emotion happy, or --delta AU12=+1")
+    if emotion:
+        if emotion not in EMOTION_AUS:
+            raise typer.BadParameter(f"--emotion must be one of {', '.join(EMOTION_AUS)}. Received: {emotion}")
+        return EMOTION_AUS[emotion], False
+    return dict(map(parse_au, au or delta or ())), bool(delta)
+
+
+@app.command()
+def edit(
+    photo: Photo,
+    out: Annotated[Path, typer.Option(help="Where the edited photo goes; .jpg or .jpeg writes JPEG, else PNG.")],
+    au: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AU12=3", help="Set an action unit to an intensity 0..5; repeat for more."),
+    ] = None,
+    emotion: Annotated[
+        str | None, typer.Option(help="neutral, happy, sad, surprised, fearful, disgusted, angry, contemptuous.")
+    ] = None,
+    delta: Annotated[
+        list[str] | None, typer.Option(metavar="AU12=+1", help="Change an action unit from what is seen in the photo.")
+    ] = None,
+    region: Annotated[
+        list[str] | None, typer.Option(help="Change only eyes, nose or mouth; repeat for more. All other pixels stay.")
+    ] = None,
+    export_dir: Export = None,
+    server: Server = None,
+    model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "seghgan",
+) -> None:
+    """Edit the expression in a photo, in this process or over gRPC. What is not named stays as it is seen."""
+    asked, relative = _asked(au, emotion, delta)
+    quality = 95 if out.suffix.lower() in (".jpg", ".jpeg") else 0
+    edited = _editor(export_dir, server, model)(
+        photo.read_bytes(), asked, relative=relative, regions=region, jpeg_quality=quality
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(edited)
+    typer.echo(f"edited: {out}")
+
+
+@app.command()
+def analyze(
+    photo: Photo,
+    export_dir: Annotated[Path, typer.Option("--export", help="Folder that `seghgan export` wrote.")],
+) -> None:
+    """Show which expression the model sees in a photo."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from seghgan_tf.editing import Editor
+    from seghgan_tf.expressions import AU_NAMES
+
+    table = Table("label", "meaning", "seen")
+    for label, value in Editor.from_export(export_dir).analyze(photo.read_bytes()).items():
+        table.add_row(label, AU_NAMES.get(label, ""), f"{value:.2f}")
+    Console().print(table)
+
+
+def _editor(export_dir: Path | None, server: str | None, model: str) -> Callable[..., bytes]:
+    if (export_dir is None) == (server is None):
+        raise typer.BadParameter("give --export DIR to edit in this process, or --server HOST:PORT")
+    if export_dir is not None:
+        from seghgan_tf.editing import Editor
+
+        return Editor.from_export(export_dir).edit
+    from seghgan_tf.remote import RemoteEditor
+
+    return RemoteEditor(str(server), model).edit
+
+
+def _one_line(error: Exception) -> str:
+    """Return an error's message on one line; of a configuration's errors, the first with its setting's name."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        setting = ".".join(map(str, first["loc"]))
+        return f"`{setting}`: {first['msg']}. Received: {first['input']!r}" if setting else first["msg"]
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main() -> None:
+    """Run the command; an error is one line and status 1, wrong usage is status 2, a stop by SIGTERM 143."""
+    try:
+        app()
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.secho(f"seghgan: {_one_line(error)}", fg="red", err=True)
+        sys.exit(getattr(error, "exit_status", 1))

@@ -1,0 +1,91 @@
+"""One self-contained HTML page from pictures, curves and tables."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from seghgan_tf.pictures import Pixels, png
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c2430; --soft: #5c6675; --line: #d9dee6; --page: #fbfcfe; --card: #fff; --a: #2563c9; --b: #c2571a; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8ebf0; --soft: #9aa5b4; --line: #323a46; --page: #14181e; --card: #1c222b; --a: #6ea3ff; --b: #f0985b; } }
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--page); margin: 0 auto; max-width: 1100px; padding: 2rem 1.2rem 5rem; }
+h1 { font-size: 1.9rem; margin: 0 0 .3rem; } h2 { font-size: 1.25rem; margin: 2.6rem 0 .4rem; } p { margin: .4rem 0; max-width: 48rem; }
+.soft { color: var(--soft); } figure { margin: 1rem 0; overflow-x: auto; } figcaption { color: var(--soft); font-size: .9rem; }
+img { image-rendering: pixelated; max-width: none; border-radius: 4px; } .curves { display: flex; flex-wrap: wrap; gap: 1rem; }
+.curve { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .8rem; }
+table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; } th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right; }
+th:first-child, td:first-child { text-align: left; } .pass { color: #1a7f4b; } .fail { color: #c0342b; font-weight: 600; }
+.heads { display: flex; font-size: .72rem; color: var(--soft); } .heads span { text-align: center; flex: none; }
+""".strip()
+
+
+def image(pixels: Pixels, caption: str, zoom: float = 1, heads: Sequence[str] = (), column: int = 0) -> str:
+    """Return a figure with an embedded PNG; `heads` stand above its columns, each `column` CSS pixels wide."""
+    data = base64.b64encode(png(pixels)).decode()
+    above = "".join(f'<span style="width:{column}px">{html.escape(head)}</span>' for head in heads)
+    size = f'width="{pixels.shape[1] * zoom:.0f}" height="{pixels.shape[0] * zoom:.0f}"'
+    text = html.escape(caption)
+    return (
+        f'<figure><div class="heads">{above}</div><img {size} alt="{text}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table; cells are escaped but those that are already `Markup`."""
+    cells = [
+        "".join(f"<td>{cell if isinstance(cell, Markup) else html.escape(str(cell))}</td>" for cell in row)
+        for row in rows
+    ]
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f"<table><tr>{''.join(f'<th>{html.escape(head)}</th>' for head in heads)}</tr>{body}</table>"
+
+
+class Markup(str):
+    """HTML that is safe to use as it is."""
+
+
+def verdict(passed: bool) -> Markup:
+    """Return "reached" or "missed" in its colour."""
+    return Markup(f'<span class="{"pass" if passed else "fail"}">{"reached" if passed else "missed"}</span>')
+
+
+def curve(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Return a small line chart of named (x, y) series as SVG."""
+    width, height, left, low_margin = 310, 170, 46, 22
+    points = [point for line in lines.values() for point in line]
+    if not points:
+        return ""
+    (x0, x1), (y0, y1) = ((min(v), max(v)) for v in zip(*points, strict=True))
+    x1, y1 = max(x1, x0 + 1e-9), max(y1, y0 + 1e-9)
+
+    def place(x: float, y: float) -> str:
+        right = left + (width - left - 6) * (x - x0) / (x1 - x0)
+        return f"{right:.1f},{6 + (height - low_margin - 6) * (1 - (y - y0) / (y1 - y0)):.1f}"
+
+    colors = ("var(--a)", "var(--b)", "var(--soft)")
+    drawn = "".join(
+        f'<polyline fill="none" stroke="{color}" stroke-width="1.8" points="{" ".join(place(*point) for point in line)}"/>'
+        for (_, line), color in zip(lines.items(), colors, strict=False)
+    )
+    legend = " ".join(
+        f'<tspan fill="{color}">{html.escape(name)}</tspan>' for name, color in zip(lines, colors, strict=False)
+    )
+    return (
+        f'<div class="curve"><strong>{html.escape(title)}</strong><br><svg width="{width}" height="{height}" role="img" '
+        f'aria-label="{html.escape(title)}" font-size="11"><g fill="var(--soft)"><text x="0" y="14">{y1:.3g}</text>'
+        f'<text x="0" y="{height - low_margin}">{y0:.3g}</text><text x="{left}" y="{height - 4}">{x0:.0f}</text>'
+        f'<text x="{width - 6}" y="{height - 4}" text-anchor="end">{x1:.0f} steps</text></g>'
+        f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">{legend}</text>{drawn}</svg></div>'
+    )
+
+
+def write(path: Path, title: str, parts: Sequence[str]) -> None:
+    """Write the page; it needs no other file and no network."""
+    body = "\n".join(parts)
+    path.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>\n{body}</html>\n"
+    )

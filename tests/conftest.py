@@ -1,0 +1,32 @@
+"""What many tests share: a tiny model, batches, and the folder of real faces where it exists."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+TINY = {
+    "image_size": 32,
+    "segmenter": "unet",
+    "segmenter_width": 4,
+    "generator_width": 4,
+    "generator_blocks": 1,
+    "local_width": 4,
+    "local_blocks": 1,
+    "critic_width": 4,
+    "critic_steps": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def faces_folder() -> Path:
+    """Return the folder of real photos, or skip."""
+    folder = ROOT.parent / "shared" / "data"
+    if not (folder / "london").is_dir():
+        pytest.skip("needs the real faces in ../shared/data beside the project")
+    return folder

@@ -1,0 +1,47 @@
+"""Expression spaces: order, range, errors."""
+
+import pytest
+
+from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS, expression_space, parse_au
+from seghgan_tf.regions import CLASSES, mirrored_classes
+
+
+def test_the_aus_are_openfaces_17_in_its_order():
+    assert len(AUS) == 17
+    assert list(AUS) == sorted(AUS)
+
+
+def test_every_emotion_is_made_of_known_aus():
+    assert set(EMOTION_AUS) == set(EMOTIONS)
+    assert all(au in AUS and 0 < value <= 5 for aus in EMOTION_AUS.values() for au, value in aus.items())
+
+
+def test_vectors_store_a_fifth_of_an_intensity():
+    assert expression_space("AU12,AU45").vector({"AU45": 5}) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"), [({"AU12": 6}, "between 0 and 5"), ({"AU99": 1}, "AU99"), ({"AU12": -1}, "between")]
+)
+def test_a_wrong_vector_is_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        expression_space("AU12,AU25").vector(values)
+
+
+@pytest.mark.parametrize("text", ["AU12", "AU=3", "smile=1", "AU12=x", "AU123=1"])
+def test_a_wrong_au_is_refused(text):
+    with pytest.raises(ValueError, match="AU12=3"):
+        parse_au(text)
+
+
+@pytest.mark.parametrize("text", ["AU12,AU12", "AU12,AU98", "happy"])
+def test_a_wrong_space_is_refused(text):
+    with pytest.raises(ValueError, match="expression_space"):
+        expression_space(text)
+
+
+def test_mirroring_twice_is_no_change_and_swaps_sides():
+    mirrored = mirrored_classes()
+    assert [mirrored[i] for i in mirrored] == list(range(19))
+    assert mirrored[CLASSES.index("l_brow")] == CLASSES.index("r_brow")
+    assert mirrored[CLASSES.index("l_lip")] == CLASSES.index("l_lip"), "the lower lip has no side"

@@ -1,0 +1,99 @@
+"""Imports point one way, and the command starts light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+ORDER = [
+    "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.config", "seghgan_tf.schema", "seghgan_tf.pictures",
+    "seghgan_tf.augment", "seghgan_tf.survey", "seghgan_tf.data", "seghgan_tf.layers", "seghgan_tf.networks", "seghgan_tf.losses",
+    "seghgan_tf.model", "seghgan_tf.progress", "seghgan_tf.training", "seghgan_tf.evaluation", "seghgan_tf.ablation",
+    "seghgan_tf.editing", "seghgan_tf.export", "seghgan_tf.pretrained", "seghgan_tf.report", "seghgan_tf.demo_report", "seghgan_tf.demo", "seghgan_tf.cli",
+]  # fmt: skip
+"""A module imports only modules before it; `seghgan_tf.networks` stands for all of its files."""
+
+LIGHT = [
+    "seghgan_tf.cli",
+    "seghgan_tf.config",
+    "seghgan_tf.regions",
+    "seghgan_tf.expressions",
+    "tfrecords_tools.cli",
+    "serving.cli",
+]
+MAY_USE_OTHER_PACKAGES = {"seghgan_tf.cli", "seghgan_tf.demo", "seghgan_tf.export", "seghgan_tf.editing"}
+
+
+def modules(package):
+    for path in sorted((ROOT / package).rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), ast.parse(path.read_text())
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the direction"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def position(name):
+    found = [i for i, module in enumerate(ORDER) if name == module or name.startswith(module + ".")]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(
+    ("name", "tree"), list(modules("seghgan_tf")), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_module_imports_only_modules_above_it(name, tree):
+    if name in ("seghgan_tf", "seghgan_tf.networks"):
+        return
+    own = position(name)
+    assert own is not None, f"{name} has no place in ORDER: give it one"
+    for imported in imports(tree):
+        if imported.startswith("seghgan_tf."):
+            other = position(imported)
+            assert other is not None, f"{name} imports {imported}, which has no place in ORDER"
+            assert other < own or name.startswith("seghgan_tf.networks"), (
+                f"{name} imports {imported}, which stands below it"
+            )
+        if imported.split(".")[0] in ("serving", "tfrecords_tools"):
+            assert name in MAY_USE_OTHER_PACKAGES, f"{name} imports {imported}"
+
+
+def test_networks_import_only_layers():
+    for name, tree in modules("seghgan_tf/networks"):
+        ours = {imported for imported in imports(tree) if imported.startswith("seghgan_tf.")}
+        assert all(imported.startswith("seghgan_tf.layers") for imported in ours), name
+
+
+def test_serving_imports_nothing_of_the_other_packages():
+    for name, tree in modules("serving"):
+        assert not [i for i in imports(tree) if i.split(".")[0] in ("seghgan_tf", "tfrecords_tools")], name
+
+
+def test_tfrecords_tools_import_only_the_light_half_of_the_model():
+    allowed = (
+        "seghgan_tf.regions",
+        "seghgan_tf.expressions",
+        "seghgan_tf.schema",
+        "seghgan_tf.pictures",
+        "seghgan_tf.__version__",
+    )
+    for name, tree in modules("tfrecords_tools"):
+        for imported in imports(tree):
+            if imported.startswith(("seghgan_tf", "serving")):
+                assert imported.startswith(allowed), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_modules_do_not_import_tensorflow(name):
+    code = f"import sys, {name}; print([m for m in ('tensorflow', 'keras', 'grpc', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"

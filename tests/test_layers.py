@@ -1,0 +1,76 @@
+"""Windows are exact, masks grow, blends keep."""
+
+import numpy as np
+import tensorflow as tf
+
+from seghgan_tf.layers import InstanceNorm, blend, cut, dilate, paste, planes, window_corner, window_indices
+
+RNG = np.random.default_rng(0)
+
+
+def test_attention_of_one_returns_the_input_image():
+    image = RNG.uniform(-1, 1, (1, 4, 4, 3)).astype("float32")
+    assert np.array_equal(blend(image, tf.ones((1, 4, 4, 1)), -image), image)
+
+
+def test_cut_then_paste_returns_exactly_the_window():
+    image = RNG.uniform(-1, 1, (2, 16, 16, 3)).astype("float32")
+    indices = window_indices(tf.constant([[1, 2], [8, 4]]), (8, 12))
+    window = cut(image, indices).numpy()
+    assert np.array_equal(window[0], image[0, 1:9, 2:14])
+    assert np.array_equal(window[1], image[1, 8:16, 4:16])
+    pasted = paste(window, indices, image).numpy()
+    assert np.array_equal(pasted[1, 8:16, 4:16], image[1, 8:16, 4:16])
+    assert not pasted[1, :8].any()
+    assert not pasted[1, :, :4].any()
+
+
+def test_a_window_follows_the_mask_and_stays_inside():
+    mask = np.zeros((3, 32, 32, 1), "float32")
+    mask[0, 20:28, 12:20] = 1.0
+    mask[1, :6, :6] = 1.0
+    corners = window_corner(mask, (8, 8), (0.5, 0.5)).numpy()
+    assert abs(corners[0] - [20, 12]).max() <= 1
+    assert corners[1].tolist() == [0, 0]
+    assert corners[2].tolist() == [12, 12], "an empty mask leaves the window at its centre"
+
+
+def test_window_position_carries_no_gradient_but_its_content_does():
+    mask = tf.Variable(np.pad(np.ones((1, 4, 4, 1), "float32"), ((0, 0), (6, 6), (6, 6), (0, 0))))
+    with tf.GradientTape(persistent=True) as tape:
+        corner = window_corner(mask, (8, 8), (0.5, 0.5))
+        content = tf.reduce_sum(cut(mask, window_indices(corner, (8, 8))))
+    assert tape.gradient(tf.cast(corner, tf.float32), mask) is None
+    gradient = tf.convert_to_tensor(tape.gradient(content, mask))
+    assert float(tf.reduce_sum(gradient)) == 64.0
+
+
+def test_dilation_grows_by_its_radius_and_stays_at_most_one():
+    mask = np.zeros((1, 15, 15, 1), "float32")
+    mask[0, 7, 7] = 1.0
+    grown = dilate(mask, 2).numpy()[0, ..., 0]
+    assert grown.max() <= 1.0
+    assert grown[7, 7] == 1.0
+    assert grown[7, 9] > 0.3
+    assert grown[7, 11] == 0.0
+
+
+def test_dilation_is_differentiable():
+    mask = tf.Variable(np.random.default_rng(0).uniform(size=(1, 9, 9, 1)).astype("float32"))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(dilate(mask, 1))
+    assert float(tf.reduce_sum(tf.abs(tape.gradient(total, mask)))) > 0
+
+
+def test_planes_repeat_a_vector_over_all_pixels():
+    repeated = planes(tf.constant([[1.0, 2.0]]), tf.zeros((1, 3, 5, 3))).numpy()
+    assert repeated.shape == (1, 3, 5, 2)
+    assert (repeated[..., 1] == 2.0).all()
+
+
+def test_instance_norm_normalises_each_image_alone():
+    images = RNG.normal(3.0, 5.0, (2, 8, 8, 4)).astype("float32")
+    normal = InstanceNorm()(images).numpy()
+    np.testing.assert_allclose(normal.mean((1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(normal.std((1, 2)), 1, atol=1e-2)
+    np.testing.assert_allclose(InstanceNorm()(images[:1]).numpy(), normal[:1], atol=1e-5)

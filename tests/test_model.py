@@ -1,0 +1,317 @@
+"""The model keeps its promises: which gradients flow where, what an edit may touch, what survives saving."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from seghgan_tf.model import SegHGAN, role_optimizer
+from tests.conftest import ROOT, TINY
+
+SIZE = TINY["image_size"]
+
+
+def make_model(optimizer=None, run_eagerly=False, **settings):
+    keras.utils.set_random_seed(5)
+    model = SegHGAN({**TINY, **settings})
+    optimizer = optimizer or (lambda: keras.optimizers.Adam(1e-3))
+    model.compile(
+        optimizer=role_optimizer(optimizer(), optimizer(), optimizer()), jit_compile=False, run_eagerly=run_eagerly
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def make_batch(count=4, seed=0, size=17, masks_follow_the_face=False):
+    rng = np.random.default_rng(seed)
+    mask = rng.integers(0, 19, (count, SIZE, SIZE)).astype("int32")
+    if masks_follow_the_face:
+        mask[:] = 1
+        mask[:, 20:26, 10:22] = 11
+        mask[:, 10:14, 8:24] = 4
+        mask[:, 14:20, 14:18] = 2
+    images = {name: rng.uniform(-1, 1, (count, SIZE, SIZE, 3)).astype("float32") for name in ("image", "target_image")}
+    expressions = {
+        name: rng.uniform(0, 1, (count, size)).astype("float32") for name in ("expression", "target_expression")
+    }
+    if masks_follow_the_face:
+        images["image"] = np.repeat(mask[..., None] / 9.5 - 1.0, 3, -1).astype("float32")
+    return {"expression": images | expressions, "segmentation": {"image": images["image"], "mask": mask}}
+
+
+def values(variables):
+    return [variable.numpy() for variable in variables]
+
+
+def moved(before, variables):
+    return any(not np.array_equal(a, b) for a, b in zip(before, values(variables), strict=True))
+
+
+def gan_gradients(model, batch):
+    """Return the gradients of the GAN's losses alone on the segmenter's weights."""
+    face, segmenter = batch["expression"], model.role_variables("segmenter")
+    with tf.GradientTape() as tape:
+        parts = model._parts(model.probabilities(face["image"]))
+        loss = tf.reduce_mean(
+            model._generator_loss(face, parts, model._generate(face["image"], face["target_expression"], parts))
+        )
+    return tape.gradient(loss, [v.value for v in segmenter], unconnected_gradients="zero")
+
+
+def test_in_joint_the_gan_alone_teaches_the_segmenter():
+    model = make_model(losses={"segmentation": 0})
+    assert float(tf.linalg.global_norm(gan_gradients(model, make_batch()))) > 0
+
+
+@pytest.mark.parametrize("regions", ["none", "boxes", "frozen"])
+def test_in_the_other_variants_the_gan_never_reaches_the_segmenter(regions):
+    model = make_model(regions=regions)
+    assert float(tf.linalg.global_norm(gan_gradients(model, make_batch()))) == 0.0
+
+
+@pytest.mark.parametrize("cap", [0.0, 0.05, 0.2])
+def test_the_gans_share_of_the_segmenters_gradient_never_exceeds_the_cap(cap):
+    model = make_model(segmenter_gradient_cap=cap)
+    rng = np.random.default_rng(1)
+    own = [tf.constant(rng.normal(size=v.shape), tf.float32) for v in model.role_variables("segmenter")]
+    gan = [tf.constant(100 * rng.normal(size=v.shape), tf.float32) for v in model.role_variables("segmenter")]
+    added = [a - b for a, b in zip(model._capped_sum(own, gan), own, strict=True)]
+    ratio = float(tf.linalg.global_norm(added) / tf.linalg.global_norm(own))
+    assert ratio == pytest.approx(cap, abs=1e-4)
+
+
+def test_a_gan_gradient_below_the_cap_is_kept_whole():
+    model = make_model(segmenter_gradient_cap=0.2)
+    own = [tf.ones(v.shape) for v in model.role_variables("segmenter")]
+    gan = [0.1 * gradient for gradient in own]
+    for summed, gradient in zip(model._capped_sum(own, gan), own, strict=True):
+        np.testing.assert_allclose(summed, 1.1 * gradient, rtol=1e-5)
+
+
+def test_without_a_cap_the_gradients_are_added_as_they_are():
+    model = make_model(segmenter_gradient_cap=None)
+    own = [tf.ones(v.shape) for v in model.role_variables("segmenter")]
+    for summed in model._capped_sum(own, [1000.0 * gradient for gradient in own]):
+        np.testing.assert_allclose(summed, 1001.0)
+
+
+def test_changing_the_masks_changes_what_the_local_generators_see():
+    model, batch = make_model(), make_batch()["expression"]
+    probabilities = model.probabilities(batch["image"])
+    other = tf.roll(probabilities, 5, -1)
+    first = model._generate(batch["image"], batch["expression"], model._parts(probabilities)).edited
+    second = model._generate(batch["image"], batch["expression"], model._parts(other)).edited
+    assert float(tf.reduce_max(tf.abs(first - second))) > 0
+
+
+def test_a_critic_step_moves_critics_alone():
+    model, face = make_model(), make_batch()["expression"]
+    parts = model._parts(model.probabilities(face["image"]))
+    edited = model._generate(face["image"], face["target_expression"], parts).edited
+    before = {role: values(model.role_variables(role)) for role in ("segmenter", "generator", "critic")}
+    model.train_critics(face, parts, edited, 0)
+    assert moved(before["critic"], model.role_variables("critic"))
+    assert not moved(before["generator"], model.role_variables("generator"))
+    assert not moved(before["segmenter"], model.role_variables("segmenter"))
+
+
+def test_the_generators_step_leaves_critics_alone(monkeypatch):
+    model, batch = make_model(), make_batch()
+    monkeypatch.setattr(model, "train_critics", lambda *arguments: None)
+    before = {role: values(model.role_variables(role)) for role in ("generator", "critic")}
+    model.train_step(tf.nest.map_structure(tf.constant, batch))
+    assert moved(before["generator"], model.role_variables("generator"))
+    assert not moved(before["critic"], model.role_variables("critic"))
+
+
+def test_the_segmenters_stage_moves_the_segmenter_alone_then_all_train():
+    model = make_model(segmenter_steps=2, run_eagerly=True)
+    data = tf.data.Dataset.from_tensors(make_batch()).repeat()
+    before = {role: values(model.role_variables(role)) for role in ("segmenter", "generator", "critic")}
+    model.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
+    assert moved(before["segmenter"], model.role_variables("segmenter"))
+    assert not moved(
+        before["generator"] + before["critic"], model.role_variables("generator") + model.role_variables("critic")
+    )
+    history = model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0).history
+    assert moved(before["generator"], model.role_variables("generator"))
+    assert moved(before["critic"], model.role_variables("critic"))
+    assert set(history) == {metric.name for metric in model.metrics}
+
+
+def test_every_variable_has_the_optimizer_of_its_role():
+    model = make_model()
+    named = {optimizer.name: optimizer for optimizer in model.optimizer.optimizers}
+    for role, optimizer in named.items():
+        served = {variable.path for variable in optimizer._trainable_variables}
+        assert served == {variable.path for variable in model.role_variables(role)}
+    assert sum(len(model.role_variables(role)) for role in named) == len(model.trainable_variables)
+
+
+def test_another_optimizer_is_refused_with_the_mend():
+    model = SegHGAN(TINY)
+    model.compile(optimizer="adam", jit_compile=False)
+    with pytest.raises(ValueError, match="role_optimizer"):
+        model.train_step(tf.nest.map_structure(tf.constant, make_batch()))
+
+
+@pytest.mark.parametrize("regions", [["mouth"], ["eyes"], ["nose", "mouth"]])
+def test_an_edit_leaves_every_pixel_outside_its_regions_bit_equal(regions):
+    model = make_model(lambda: keras.optimizers.Adam(0.02), segmenter_steps=60)
+    batch = make_batch(8, masks_follow_the_face=True)
+    model.fit(tf.data.Dataset.from_tensors(batch).repeat(), steps_per_epoch=60, shuffle=False, verbose=0)
+    image = batch["expression"]["image"]
+    edited = model.edit(image, batch["expression"]["target_expression"], regions=regions).numpy()
+    masks = model.soft_masks(model.probabilities(image))
+    reach = np.max([masks[name].numpy() for name in regions], 0)[..., 0]
+    assert np.array_equal(edited[reach <= 0.1], image[reach <= 0.1])
+    assert (reach <= 0.1).mean() > 0.2, "the masks must leave something alone, or this proves nothing"
+    assert not np.array_equal(edited, image)
+
+
+def test_no_region_at_all_returns_the_input():
+    model, face = make_model(), make_batch()["expression"]
+    assert np.array_equal(model.edit(face["image"], face["target_expression"], regions=[]), face["image"])
+
+
+def test_a_zero_delta_returns_the_input_and_another_does_not():
+    model, face = make_model(), make_batch()["expression"]
+    delta = np.zeros((4, 17), "float32")
+    assert np.array_equal(model.edit(face["image"], delta=delta), face["image"])
+    delta[0, 3] = 0.4
+    edited = model.edit(face["image"], delta=delta).numpy()
+    assert not np.array_equal(edited[0], face["image"][0])
+    assert np.array_equal(edited[1:], face["image"][1:])
+
+
+def test_edits_stay_within_the_range_of_images():
+    model, face = make_model(), make_batch()["expression"]
+    edited = model.edit(face["image"], face["target_expression"]).numpy()
+    assert np.abs(edited).max() <= 1.0 + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "neither"),
+        ({"expression": np.zeros((4, 17)), "delta": np.zeros((4, 17))}, "both"),
+        ({"delta": np.zeros((4, 17)), "regions": ["ear"]}, "ear"),
+    ],
+)
+def test_a_wrong_edit_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        make_model().edit(make_batch()["expression"]["image"], **arguments)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"regions": "none"}, {"regions": "boxes"}, {"expression_space": "emotions"}, {"expression_space": "AU12,AU25"}],
+)
+def test_variants_and_spaces_train(settings):
+    model = make_model(run_eagerly=True, **settings)
+    batch = make_batch(size=model.config.space.size)
+    if model.config.space.one_hot:
+        batch["expression"] |= {
+            name: np.eye(8, dtype="float32")[[0, 3, 5, 1]] for name in ("expression", "target_expression")
+        }
+    history = model.fit(
+        tf.data.Dataset.from_tensors(batch).repeat(), steps_per_epoch=2, shuffle=False, verbose=0
+    ).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert model.analyze(batch["expression"]["image"]).shape == (4, model.config.space.size)
+
+
+def test_several_critic_steps_each_take_their_slice():
+    model = make_model(critic_steps=2, run_eagerly=True)
+    faces, masks = make_batch(8)["expression"], make_batch(4)["segmentation"]
+    model.fit(tf.data.Dataset.from_tensors({"expression": faces, "segmentation": masks}), shuffle=False, verbose=0)
+    iterations = {optimizer.name: int(optimizer.iterations) for optimizer in model.optimizer.optimizers}
+    assert iterations == {"critic": 2, "generator": 1, "segmenter": 1}
+    with pytest.raises(ValueError, match="critic_steps"):
+        model._critic_slices(make_batch(3)["expression"])
+
+
+def test_without_a_target_each_face_is_asked_for_its_neighbours_expression():
+    model, faces = make_model(), make_batch()["expression"]
+    del faces["target_expression"]
+    asked = model._critic_slices(faces)[0]["target_expression"]
+    np.testing.assert_array_equal(asked, np.roll(faces["expression"], 1, 0))
+
+
+def test_saving_loading_and_going_on_equals_no_interruption(tmp_path):
+    data = tf.data.Dataset.from_tensors(make_batch()).repeat()
+    whole = make_model()
+    whole.fit(data, steps_per_epoch=4, shuffle=False, verbose=0)
+    cut = make_model()
+    cut.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
+    cut.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for before, after in zip(cut.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(before, after)
+    loaded.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
+    for expected, got in zip(whole.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert int(loaded.optimizer.iterations) == 4
+
+
+def test_the_configuration_makes_the_same_model_again():
+    model = make_model(regions="boxes")
+    again = SegHGAN.from_config(json.loads(json.dumps(model.get_config())))
+    assert again.config == model.config
+    assert [v.path for v in again.trainable_variables] == [v.path for v in model.trainable_variables]
+
+
+def test_averages_follow_the_generators_and_are_swapped_in_only_for_a_while():
+    model = make_model(average_decay=0.5, run_eagerly=True)
+    model.fit(tf.data.Dataset.from_tensors(make_batch()).repeat(), steps_per_epoch=3, shuffle=False, verbose=0)
+    live = values(model.role_variables("generator"))
+    with model.averaged():
+        assert not moved(values(model.averages), model.role_variables("generator"))
+        assert moved(live, model.role_variables("generator"))
+    assert not moved(live, model.role_variables("generator"))
+
+
+def test_bisenet_trains_its_three_heads():
+    model = make_model(segmenter="bisenet", segmenter_width=4, run_eagerly=True)
+    assert len(model.segmenter.outputs) == 3
+    history = model.fit(
+        tf.data.Dataset.from_tensors(make_batch()).repeat(), steps_per_epoch=1, shuffle=False, verbose=0
+    ).history
+    assert np.isfinite(history["segmentation"]).all()
+    assert model.segment(make_batch()["segmentation"]["image"])["labels"].shape == (4, SIZE, SIZE)
+
+
+REPLICAS = """
+import sys
+sys.path.insert(0, {root!r})
+import numpy as np, tensorflow as tf, keras
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tests.test_model import make_batch, make_model
+runs = []
+for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+    with tf.distribute.MirroredStrategy(devices).scope():
+        model = make_model(lambda: keras.optimizers.SGD(1e-4))
+    data = tf.data.Dataset.from_tensor_slices(make_batch(8)).batch(4, drop_remainder=True).repeat()
+    history = model.fit(data, steps_per_epoch=3, shuffle=False, verbose=0).history
+    runs.append((model.get_weights(), history))
+(one, one_log), (two, two_log) = runs
+for a, b in zip(one, two, strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5)
+start = make_model(lambda: keras.optimizers.SGD(1e-4)).get_weights()
+assert max(np.abs(a - b).max() for a, b in zip(one, start, strict=True)) > 1e-4, "nothing was trained"
+for name in one_log:
+    np.testing.assert_allclose(one_log[name], two_log[name], rtol=2e-3, atol=1e-5, err_msg=name)
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_one_and_two_replicas_give_equal_weights():
+    code = REPLICAS.format(root=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.strip().endswith("equal"), done.stderr[-3000:]

@@ -61,20 +61,15 @@ def draw_dataset(
     splits: dict[str, Any] = {}
     done = 0
     for number, (split, count) in enumerate(counts.items()):
-        shards = []
-        total = -(-count // SHARD)
-        for shard in range(total):
-            first, last = shard * SHARD, min((shard + 1) * SHARD, count)
-            path = part / f"{split}-{shard:05d}-of-{total:05d}.tfrecord"
-            with tf.io.TFRecordWriter(str(path)) as writer:
-                for start in range(first, last, CHUNK):
-                    stop = min(start + CHUNK, last)
-                    pixels += _write_chunk(writer, split, number + 3 * seed, (start, stop), size, pairs)
-                    done += stop - start
-                    if progress is not None:
-                        progress(done, sum(counts.values()))
-            shards.append({"file": path.name, "examples": last - first, "sha256": _sha256(path)})
+
+        def drawn(faces: int, before: int = done) -> None:
+            if progress is not None:
+                progress(before + faces, sum(counts.values()))
+
+        shards, seen = _write_split(part, split, count, number + 3 * seed, size, pairs, drawn)
         splits[split] = {"examples": count, "shards": shards}
+        pixels += seen
+        done += count
     description = {
         "schema_version": SCHEMA_VERSION, "label_order": LABEL_ORDER, "classes": list(CLASSES), "source": "drawn",
         "tool_version": __version__, "request": request, "image_size": size, "pairs": pairs, "splits": splits,
@@ -86,6 +81,24 @@ def draw_dataset(
         output.rmdir()
     part.rename(output)
     return description
+
+
+def _write_split(
+    folder: Path, split: str, count: int, seed: int, size: int, pairs: bool, drawn: Callable[[int], None]
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Write the shards of a split; return their names, sizes and digests, and the pixels of each class."""
+    pixels, shards = np.zeros(len(CLASSES), np.int64), []
+    total = -(-count // SHARD)
+    for shard in range(total):
+        first, last = shard * SHARD, min((shard + 1) * SHARD, count)
+        path = folder / f"{split}-{shard:05d}-of-{total:05d}.tfrecord"
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for start in range(first, last, CHUNK):
+                stop = min(start + CHUNK, last)
+                pixels += _write_chunk(writer, split, seed, (start, stop), size, pairs)
+                drawn(stop)
+        shards.append({"file": path.name, "examples": last - first, "sha256": _sha256(path)})
+    return shards, pixels
 
 
 def _existing(output: Path, request: dict[str, Any]) -> dict[str, Any] | None:

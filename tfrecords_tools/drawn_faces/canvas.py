@@ -46,6 +46,23 @@ def dome(u: np.ndarray, v: np.ndarray | float = 0.0) -> np.ndarray:
     return np.square(np.maximum(1 - u * u - v * v, 0))
 
 
+def _crop(window: Window, cover: np.ndarray) -> tuple[Window, Window]:
+    """Return `window` without the rows and columns that `cover` leaves empty, and the same part of `cover` itself."""
+    part, smaller = [], []
+    for axis in (1, 0):
+        filled = np.flatnonzero(cover.max(axis) > 0)
+        first, last = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, 1)
+        begin = window[1 - axis].start or 0
+        part.append(slice(first, last))
+        smaller.append(slice(begin + first, begin + last))
+    return (smaller[0], smaller[1]), (part[0], part[1])
+
+
+def _cut(value: Any, shape: tuple[int, ...], part: Window) -> Any:
+    """Return the `part` of an array laid over `shape`; other values as they are."""
+    return value[..., part[0], part[1]] if isinstance(value, np.ndarray) and value.shape[-2:] == shape else value
+
+
 class Canvas:
     """Layers of one face: albedo (3, S, S), slopes of the surface, occlusion, gloss and class ids.
 
@@ -67,7 +84,7 @@ class Canvas:
         self.pixel = 1 / (size * face.scale)
         self.albedo = np.zeros((3, size, size), np.float32)
         self.dx, self.dy, self.gloss, self.flesh = np.zeros((4, size, size), np.float32)
-        self.shade = np.ones((size, size), np.float32)
+        self.shade, self.skin = np.ones((2, size, size), np.float32)
         self.kind = np.zeros((size, size), np.uint8)
 
     @staticmethod
@@ -81,7 +98,8 @@ class Canvas:
         """Return the pixels around a box of half-size (rx, ry) at (x, y) of the surface's (or the head's) frame."""
         face = self.face
         if surface:
-            near = float(self.depth(np.float32(x), np.float32(y)))
+            bridge = max(1 - x * x * 160 - (y - 0.12) * (y - 0.12) * 60, 0.0)
+            near = 0.24 * max(1 - x * x * 13 - (y - 0.02) * (y - 0.02) * 5.2, 0.0) + 0.05 * bridge * bridge
             x, y, rx, ry = x + face.yaw * near, y + face.pitch * near, rx * 1.12 + 0.012, ry * 1.12 + 0.012
         square = face.scale * face.scale
         column = ((self.cos * x - self.sin * y) * square + face.shift_x + 0.5) * self.size
@@ -99,6 +117,11 @@ class Canvas:
         slope: tuple[Any, Any] | None = None, flesh: float | None = None, shade: Any = None,
     ) -> None:  # fmt: skip
         """Blend a layer over `window`; what is None stays as it lies below. `kind` names its class in the mask."""
+        if cover.size > 4000:
+            window, part = _crop(window, cover)
+            shape = cover.shape
+            cover, colour, shade = cover[part], _cut(colour, shape, part), _cut(shade, shape, part)
+            slope = slope and (_cut(slope[0], shape, part), _cut(slope[1], shape, part))
         albedo = self.albedo[:, window[0], window[1]]
         albedo += cover * (colour - albedo)
         layers: list[tuple[np.ndarray, Any]] = [(self.gloss, gloss), (self.flesh, flesh), (self.shade, shade)]
@@ -106,8 +129,8 @@ class Canvas:
             layers += [(self.dx, slope[0]), (self.dy, slope[1])]
         for layer, value in layers:
             if value is not None:
-                part = layer[window]
-                part += cover * (value - part)
+                below = layer[window]
+                below += cover * (value - below)
         if kind:
             self.kind[window][cover > 0.5] = CLASSES.index(kind)
 

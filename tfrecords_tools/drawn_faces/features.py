@@ -22,7 +22,7 @@ def eye(canvas: Canvas, g: SimpleNamespace, side: int) -> None:
     high = -arch * g.lid_upper
     beyond = (np.abs(t) - 1) * g.eye_half
     kind = "l_eye" if side > 0 else "r_eye"
-    lash = (0.0065 + 0.004 * face.lashes) * (0.6 + 0.4 * np.clip(t + 0.6, 0, 1)) + 0.002 * g.shut
+    lash = (0.007 + 0.004 * face.lashes) * (0.6 + 0.4 * np.clip(t + 0.6, 0, 1)) + 0.005 * g.shut
     line = inside(np.maximum(np.maximum(high - lash - v, v - np.maximum(low, high) - 0.002), beyond - 0.003))
     opening = inside(np.maximum(np.maximum(high - v, v - low), beyond)) * float(g.shut < 0.97)
     _lid(canvas, g, side, window, u, v, t, high)
@@ -46,7 +46,7 @@ def _lid(
     face = canvas.face
     lift = high - g.crease * np.maximum(1 - 0.55 * t * t, 0)
     lid = inside(np.maximum(np.maximum(lift - v, v - high), (np.abs(t) - 1.1) * g.eye_half))
-    canvas.tint(window, lid * (0.35 + 0.3 * face.lashes + 0.2 * g.shut), linear((0.86, 0.7, 0.66)))
+    canvas.tint(window, lid * (0.35 + 0.3 * face.lashes + 0.5 * g.shut), linear((0.86, 0.7, 0.66)))
     crease = np.maximum(1 - np.abs(v - lift) / 0.0075, 0) * np.maximum(1 - np.square(t * 0.92), 0)
     canvas.darken(window, crease * (0.5 - 0.15 * g.shut))
     if g.shut > 0.05:
@@ -70,10 +70,10 @@ def _ball(
 ) -> None:
     face = canvas.face
     gaze = 0.018 * face.gaze * side
-    iu, iv = u - gaze, v + 0.0055
-    radius = 0.0225 * face.iris_size * face.eye_size
+    iu, iv = u - gaze, v + 0.0045
+    radius = 0.0245 * face.iris_size * face.eye_size
     distance = np.sqrt(iu * iu + iv * iv) + 1e-6
-    white = linear((0.93, 0.91, 0.89)) * (1 - 0.25 * np.square(u / g.eye_half))
+    white = linear((0.88, 0.86, 0.845)) * (1 - 0.25 * np.square(u / g.eye_half))
     canvas.paint(window, opening, white, kind, gloss=0.25, slope=(u * side * 14, v * 10), flesh=0.3, shade=1.0)
     tone = linear(face.iris)
     ring = smooth(0.45, 1.0, distance / radius)
@@ -104,11 +104,11 @@ def brow(canvas: Canvas, g: SimpleNamespace, side: int) -> None:
         * np.clip((t + 1.12) * 6, 0, 1)
     )
     v = canvas.y[window] - curve
-    hairs = 0.5 + 0.5 * np.sin(u * 520 - v * 420 * (0.6 + t))
+    hairs = 0.5 + 0.5 * np.sin(u * 900 - v * 500 * (0.6 + t) + 2 * np.sin(u * 210))
     cover = inside(np.maximum(np.abs(v) - half, (np.abs(t) - 1.06) * g.brow_half))
     soft = np.clip(1.3 - 0.5 * np.square(v / (half + 1e-3)), 0, 1) * (0.8 + 0.2 * hairs)
     cover *= np.clip(0.55 + 0.6 * (t + 1), 0.55, 1)
-    canvas.paint(window, cover * soft, linear(face.brow) * (0.7 + 0.5 * hairs), gloss=0.03)
+    canvas.paint(window, cover * soft, linear(face.brow) * (0.75 + 0.4 * hairs), gloss=0.03)
     canvas.kind[window][cover > 0.4] = 6 if side > 0 else 7
 
 
@@ -153,7 +153,7 @@ def mouth(canvas: Canvas, g: SimpleNamespace) -> None:
     full = q * (1.55 - 0.55 * q)
     seam = g.mouth_y + g.corner * t2 * (0.4 + 0.6 * np.minimum(t2, 1)) + g.bow * q + 0.004 * q * (1 - 3.5 * t2)
     inner_top = seam - (g.open_upper + g.raise_upper * (0.55 + 1.2 * s * (1 - s) * 2)) * full * float(g.open_upper > 0)
-    inner_low = seam + g.open_lower * (full if a.AU26 > 0 else q)
+    inner_low = seam + g.open_lower * (q + a.AU26 * (np.sqrt(q) - q))
     bow = (1 - s) * (0.9 - 0.25 * face.cupid + (1.75 + 0.35 * face.cupid) * s - 0.95 * s * s)
     top = inner_top - g.upper_lip * bow - 0.25 * g.raise_upper * 4 * s * (1 - s)
     low = inner_low + g.lower_lip * q * (1.22 - 0.22 * q)
@@ -217,8 +217,10 @@ def beard(canvas: Canvas, cover: np.ndarray, g: SimpleNamespace) -> None:
     face = canvas.face
     if face.beard <= 0 and face.moustache <= 0:
         return
-    x, y = canvas.x, canvas.y
-    rough = np.sin(x * 410 + 3 * np.sin(y * 130)) * np.sin(y * 370 + 2 * np.sin(x * 170))
+    window = canvas.window(0, 0.28, 0.3, 0.25)
+    x, y = canvas.x[window], canvas.y[window]
+    rough = np.random.default_rng(int(face.seed) + 3).standard_normal(x.shape, np.float32)
+    rough[1:] = 0.55 * (rough[1:] + rough[:-1])
     colour = linear(0.5 * np.asarray(face.brow) + 0.4 * np.asarray(face.hair))
     jaw = smooth(0.13, 0.24, y + 0.55 * np.maximum(np.abs(x) - 0.1, 0) + 0.02 * rough)
     bare = dome(x / (g.mouth_half + 0.03), (y - g.mouth_y - 0.4 * g.open_lower) / (0.062 + 0.6 * g.open_lower))
@@ -236,5 +238,5 @@ def beard(canvas: Canvas, cover: np.ndarray, g: SimpleNamespace) -> None:
         * smooth(g.mouth_half + 0.03, g.mouth_half - 0.02, np.abs(x))
         * face.moustache
     )
-    amount = np.maximum(chin, strip) * cover * (0.72 + 0.28 * rough)
-    canvas.paint((slice(None), slice(None)), np.clip(amount, 0, 0.95), colour * (0.85 + 0.3 * rough), gloss=0.02)
+    amount = np.maximum(chin, strip) * cover[window] * (0.72 + 0.28 * rough)
+    canvas.paint(window, np.clip(amount, 0, 0.95), colour * (0.85 + 0.3 * rough), gloss=0.02)

@@ -9,7 +9,7 @@ from tfrecords_tools.drawn_faces.identity import HAIR_STYLES
 
 SHAPES = {  # volume above and beside the skull, hair's end (y), curliness, drop of the hairline's sides, fringe
     "bald": (0.0, 0.0, -0.9, 0.0, 0.0, 0.0), "buzz": (0.01, 0.004, 0.03, 0.1, 0.24, 0.0),
-    "short": (0.04, 0.014, 0.05, 0.25, 0.24, 0.03), "fringe": (0.045, 0.02, 0.07, 0.2, 0.2, 0.11),
+    "short": (0.04, 0.012, 0.05, 0.25, 0.24, 0.018), "fringe": (0.045, 0.02, 0.07, 0.2, 0.2, 0.11),
     "quiff": (0.07, 0.008, 0.02, 0.3, 0.22, -0.02), "curls": (0.075, 0.07, 0.13, 1.0, 0.22, 0.02),
     "bob": (0.045, 0.05, 0.3, 0.15, 0.34, 0.1), "long": (0.04, 0.05, 0.7, 0.15, 0.42, 0.0),
     "waves": (0.05, 0.075, 0.7, 0.7, 0.4, 0.03), "bun": (0.02, 0.006, 0.0, 0.1, 0.26, 0.0),
@@ -43,45 +43,55 @@ def outline(canvas: Canvas, g: SimpleNamespace) -> np.ndarray:
     )
     wide = x / (face.face_width * (1 + 0.02 * np.minimum(down * 2, 1)) * taper)
     w2 = wide * wide
-    square = 0.5 + 0.3 * face.jaw - 0.1 * face.chin
-    return w2 * (1 - square * 0.35 * (down > 0) * (1 - w2)) + d2 * (0.75 + 0.25 * d2) - 1 + up * up
+    square = float(np.clip(0.42 + 0.42 * face.jaw, 0.05, 0.85))
+    point = float(np.clip(0.16 - 0.3 * face.chin - 0.1 * face.jaw, 0, 0.4))
+    return (
+        w2 + d2 * (1 - square + square * d2 * d2) + point * np.abs(wide) * d2 * d2 - 1 + up * up * (0.6 + 0.4 * up * up)
+    )
 
 
 def neck(canvas: Canvas, g: SimpleNamespace) -> None:
     """Paint the neck with the chin's shadow on it."""
     face = canvas.face
-    x, y = canvas.hx, canvas.hy
-    half = 0.148 + 0.02 * face.jaw + 0.5 * np.square(np.maximum(y - 0.38, 0)) * 8
+    window = canvas.window(0, 0.38, 0.35, 0.26, surface=False)
+    x, y = canvas.hx[window], canvas.hy[window]
+    half = 0.143 + 0.022 * face.jaw + 9 * np.square(np.maximum(y - 0.4, 0)) + 0.8 * np.square(np.maximum(0.4 - y, 0))
     cover = inside(np.maximum(np.abs(x) - half, 0.15 - y))
     t = x / half
     canvas.paint(
-        WHOLE, cover, linear(face.skin) * 0.96, "neck", gloss=0.08, flesh=1.0, slope=(t * 1.3, 0.25 + 0 * t), shade=1.0
+        window,
+        cover,
+        linear(face.skin) * 0.96,
+        "neck",
+        gloss=0.08,
+        flesh=1.0,
+        slope=(t * t * t * 2.2, 0.25 + 0 * t),
+        shade=1.0,
     )
     for side in (-1, 1):
         tendon = np.maximum(1 - np.abs(x - side * (0.12 - 0.25 * (y - 0.35))) / 0.018, 0)
-        canvas.darken(WHOLE, cover * tendon * (0.12 + 0.3 * g.a.AU20))
+        canvas.darken(window, cover * tendon * (0.12 + 0.3 * g.a.AU20))
     canvas.darken(
-        WHOLE,
-        cover
-        * (0.72 - 0.3 * np.clip((y - g.chin) / 0.14, 0, 1))
-        * smooth(g.chin + 0.2, g.chin - 0.02, y + 0.9 * x * x),
+        window,
+        cover * 0.78 * smooth(g.chin + 0.13, g.chin - 0.02, y + 1.2 * x * x),
     )
 
 
 def cloth(canvas: Canvas) -> None:
     """Paint shoulders and one of four collars."""
     face = canvas.face
-    x, y = canvas.hx, canvas.hy
+    window = canvas.window(0, 0.46, 0.7, 0.16, surface=False)
+    x, y = canvas.hx[window], canvas.hy[window]
     w = np.abs(x)
     shoulder = 0.4 + 0.42 * np.square(np.maximum(w - 0.12, 0)) - y
     opening = [0.49 - 3.2 * x * x, 0.56 - 1.1 * w, 0.54 - 1.15 * w, 0.44 - 0.6 * x * x][face.collar]
     cover = inside(np.maximum(shoulder, opening - y))
     base = linear(face.cloth)
-    weave = 1 + 0.06 * np.sin(y * 260) * np.sin(x * 260)
-    canvas.paint(WHOLE, cover, base * weave, "cloth", gloss=0.02, flesh=0.0, slope=(x * 1.6, 0.1 + 0 * x), shade=1.0)
+    weave = 1 + 0.1 * np.sin(x * 15 + 4 * np.sin(y * 12 + x * 5))
+    canvas.paint(window, cover, base * weave, "cloth", gloss=0.02, flesh=0.0, slope=(x * 1.6, 0.1 + 0 * x), shade=1.0)
     trim = np.maximum(1 - np.abs(y - opening - 0.012) / 0.012, 0) * cover
-    canvas.tint(WHOLE, trim * 0.7, linear((0.7, 0.7, 0.72)) if face.collar != 2 else linear((1.3, 1.3, 1.3)))
-    canvas.darken(WHOLE, cover * 0.25 * smooth(0.14, 0.02, np.abs(w - 0.16)) * smooth(0.5, 0.4, y))
+    canvas.tint(window, trim * 0.7, linear((0.7, 0.7, 0.72)) if face.collar != 2 else linear((1.3, 1.3, 1.3)))
+    canvas.darken(window, cover * 0.25 * smooth(0.14, 0.02, np.abs(w - 0.16)) * smooth(0.5, 0.4, y))
 
 
 def ears(canvas: Canvas) -> None:
@@ -113,6 +123,8 @@ def hair_shape(canvas: Canvas) -> tuple[SimpleNamespace, np.ndarray, np.ndarray]
     """Return the style's numbers, the strand pattern (about -1..1) and the field negative within the hair's outline."""
     face = canvas.face
     top, beside, end, curl, drop, fringe = SHAPES[HAIR_STYLES[face.hair_style]]
+    if face.hat:
+        top, beside = 0.0, 0.4 * beside
     style = SimpleNamespace(
         end=end + 0.12 * (face.hair_length - 0.5) * (end > 0.2), drop=drop, fringe=fringe, curl=curl
     )
@@ -128,7 +140,7 @@ def hair_shape(canvas: Canvas) -> tuple[SimpleNamespace, np.ndarray, np.ndarray]
         strands = np.sin(x * 120 + 3 * np.sin(y * 47 + phase)) * np.sin(y * 120 + 3 * np.sin(x * 53 - phase))
     half = (face.face_width + beside * (0.75 + 0.5 * face.hair_volume)) * (1 + 0.5 * beside * np.clip(y + 0.1, 0, 0.5))
     up = np.maximum(-0.02 - y, 0) / (0.38 + 0.5 * face.forehead + top * (0.7 + 0.6 * face.hair_volume))
-    field = np.square(x / half) + up * up * (0.7 + 0.3 * up * up) - 1 + 0.035 * curl * strands
+    field = np.square(x / half) + up * up * (0.7 + 0.3 * up * up) - 1 + 0.03 * (curl + 0.3) * strands
     below = (y - style.end - 0.02 * strands - 0.05 * np.abs(x) / half) * 6
     return style, strands, np.maximum(field, below)
 
@@ -139,13 +151,13 @@ def hair_layer(canvas: Canvas, cover: np.ndarray, strands: np.ndarray, dim: floa
     x, y = canvas.hx, canvas.hy
     radius = np.sqrt(x * x + np.square(y + 0.02))
     shine = dome((radius - 0.33 - 0.02 * strands) / 0.07) * smooth(0.1, -0.2, y)
-    colour = linear(face.hair) * (dim * (1 + 0.32 * strands))
+    colour = linear(face.hair) * (dim * (1 + 0.42 * strands)) + 0.012 * dim * shine
     canvas.paint(
         WHOLE,
         cover,
-        colour * (1 + 0.5 * shine),
+        colour * (1 + 0.9 * shine),
         "hair",
-        gloss=0.12,
+        gloss=0.16,
         flesh=0.1,
         slope=(x * 2.6 + 0.15 * strands, y * 1.5),
         shade=1.0,
@@ -158,8 +170,8 @@ def hair_front(
     """Paint the hair that lies before the forehead and beside the face, and its shadow on the skin."""
     face = canvas.face
     x, y = canvas.x, canvas.y
-    line = -0.285 + face.forehead - 0.02 * (face.hair_style == HAIR_STYLES.index("receding"))
-    t = x / (face.face_width - 0.004)
+    line = -0.272 + face.forehead - 0.02 * (face.hair_style == HAIR_STYLES.index("receding"))
+    t = x / (face.face_width - (0.022 if style.drop < 0.3 else 0.004))
     side = 1.0 if face.hair_part > 0 else -1.0
     sweep = (
         style.fringe * (1 - 0.35 * np.square(t - side * 0.3)) if style.fringe > 0.08 else style.fringe * (1 - side * t)
@@ -167,9 +179,9 @@ def hair_front(
     if style.fringe < 0:
         sweep = sweep - style.fringe * (np.abs(t) < 0.35) * (1 - np.square(t / 0.35))
     t2 = t * t
-    parting = 0.05 * dome((t - side * 0.25) / 0.9) if style.fringe <= 0.08 else 0.0
-    edge = line + style.drop * t2 * t2 + sweep - parting + 0.05 * (1 - t2) * 0 + 0.008 * strands
-    front = np.maximum(field, y - edge)
+    parting = 0.03 * dome((t - side * 0.25) / 0.9) if style.fringe <= 0.08 else 0.0
+    edge = line + style.drop * t2 * t2 + sweep - parting + 0.008 * strands + 0.004 * np.sin(x * 330 + 2 * strands)
+    front = np.maximum(field, np.minimum(y, 0.06) - edge)
     cover = inside(front)
     shadow = smooth(0.05, 0.0, y - edge) * (head < 0) * (1 - cover)
     canvas.darken(WHOLE, 0.4 * shadow)
@@ -193,7 +205,7 @@ def glasses(canvas: Canvas, g: SimpleNamespace) -> None:
     if face.glasses == 1:
         ring = np.sqrt(u * u + v * v) - 0.07
     else:
-        ring = np.power(np.square(u / 0.079) ** 2 + np.square((v + 0.008 * (u > 0)) / 0.058) ** 2, 0.25) * 0.066 - 0.066
+        ring = np.power(np.square(u / 0.079) ** 2 + np.square(v / 0.058) ** 2, 0.25) * 0.066 - 0.066
     wire = 0.006 if face.glasses == 1 else 0.0085
     bridge = np.maximum(np.abs(y + 0.034 - 4 * x * x) - wire * 0.8, np.abs(x) - g.eye_x + 0.068)
     temple = np.maximum(
@@ -204,42 +216,46 @@ def glasses(canvas: Canvas, g: SimpleNamespace) -> None:
     lens = inside(ring)
     glare = lens * dome((u - v * 0.6 - 0.02) / 0.018) * 0.25
     colour = linear(face.glasses_colour)
-    canvas.darken((window[0], window[1]), 0.25 * inside(np.abs(ring - 0.004) - wire * 1.6) * (1 - frame))
+    canvas.darken(window, 0.25 * inside(np.abs(ring - 0.004) - wire * 1.6) * (1 - frame))
     if face.glasses == 3:
         canvas.paint(window, lens * 0.5, linear((0.16, 0.12, 0.1)), gloss=0.4)
     canvas.paint(window, glare, linear((1.0, 1.0, 1.0)))
     keep = canvas.kind[window].copy()
-    canvas.paint(window, frame, colour, gloss=0.7, flesh=0.0, slope=(0.4 * u / 0.07, 0.4 * v / 0.07), shade=1.0)
+    canvas.paint(window, frame, colour, gloss=0.25, flesh=0.0, slope=(3 * u, 3 * v), shade=1.0)
     canvas.kind[window] = np.where((np.maximum(lens, frame) > 0.5) & ((keep < 4) | (keep > 7)), 3, keep)
 
 
-def hat(canvas: Canvas, strands: np.ndarray) -> None:
+def hat(canvas: Canvas) -> None:
     """Paint a beanie, a cap or a brimmed hat."""
     face = canvas.face
     x, y = canvas.hx, canvas.hy
     colour = linear(face.hat_colour)
-    rim = [-0.235, -0.215, -0.225][face.hat - 1]
-    rim_y = rim + 0.28 * x * x - 0.1 * face.pitch
+    rim_y = [-0.225, -0.225, -0.225][face.hat - 1] + 0.3 * x * x - 0.1 * face.pitch
     half = face.face_width + 0.035
     up = np.maximum(-0.12 - y, 0) / 0.37
-    crown = np.maximum(np.square(x / half) + up * up * up - 1, (y - rim_y) * 6)
-    cover = inside(crown)
-    shadow = smooth(0.09, 0.0, y - rim_y) * (y > rim_y) * (np.abs(x) < face.face_width)
-    canvas.darken(WHOLE, 0.45 * shadow)
-    knit = 1 + (0.12 * np.sin(x * 190) if face.hat == 1 else 0.05 * np.sin(x * 9 + y * 30))
-    canvas.paint(
-        WHOLE, cover, colour * knit, "hat", gloss=0.03, flesh=0.0, slope=(x * 2.6, (y + 0.25) * 1.5), shade=1.0
-    )
-    band = np.maximum(1 - np.abs(y - rim_y + 0.035) / 0.035, 0)
-    canvas.darken(
-        WHOLE, cover * (0.35 * smooth(0.08, 0.0, np.abs(y - rim_y + 0.085)) if face.hat == 1 else 0.5 * (band > 0))
-    )
+    cover = inside(np.maximum(np.square(x / half) + up * up * up - 1, (y - rim_y) * 6))
+    below = y - rim_y - (0.03 if face.hat > 1 else 0)
+    canvas.darken(WHOLE, 0.5 * smooth(0.1, 0.0, below) * (below > 0) * (canvas.kind > 0))
+    bend = x / half
+    ribs = np.sin(np.arcsin(np.clip(bend, -1, 1)) * 46)
+    knit = 1 + (0.12 * ribs if face.hat == 1 else 0.04 * np.sin(x * 9 + y * 30))
+    slope = (bend * (0.5 + 0.9 * bend * bend), (y + 0.3) * 2.2)
+    canvas.paint(WHOLE, cover, colour * knit, "hat", gloss=0.04, flesh=0.1, slope=slope, shade=1.0)
+    edge = rim_y - (0.075, 0.0, 0.055)[face.hat - 1]
     if face.hat == 1:
+        canvas.darken(WHOLE, cover * 0.4 * smooth(0.025, 0.0, np.abs(y - edge + 0.012)))
         return
-    wide = (half * 0.93, 0.06, 0.03) if face.hat == 2 else (0.47, 0.06, 0.0)
-    u, v = x / wide[0], (y - rim_y + wide[2] * 0.3) / wide[1]
-    bill = inside(u * u + v * v - 1 if face.hat == 3 else np.maximum(u * u + v * v - 1, -v - 0.55))
-    canvas.paint(WHOLE, bill, colour * 0.9, "hat", gloss=0.05, flesh=0.0, slope=(x * 1.0, -0.5 + 0.9 * v), shade=1.0)
+    if face.hat == 2:
+        seam = np.maximum(1 - np.abs(x - 0.3 * (y + 0.5) * face.yaw) / 0.006, 0)
+        canvas.darken(WHOLE, cover * 0.25 * seam)
+        u, v = x / (0.9 * half), (y - rim_y + 0.02 + 0.5 * x * x) / 0.075
+    else:
+        canvas.darken(WHOLE, cover * 0.6 * inside(edge - y))
+        u, v = x / 0.46, (y - rim_y) / 0.062
+    bill = inside(np.maximum(u * u + v * v - 1, (-v - (0.12 if face.hat == 2 else 1)) * 2))
+    canvas.darken(WHOLE, cover * 0.4 * smooth(1.6, 1.0, u * u + v * v))
+    slope = (0.5 * u, -0.35 + 0.75 * v)
+    canvas.paint(WHOLE, bill, colour * 0.92, "hat", gloss=0.06, flesh=0.1, slope=slope, shade=1.0)
 
 
 def jewels(canvas: Canvas) -> None:
@@ -257,7 +273,7 @@ def jewels(canvas: Canvas) -> None:
     if not face.necklace:
         return
     x, y = canvas.hx, canvas.hy
-    hang = 0.475 - 2.2 * x * x
+    hang = 0.458 - 2.2 * x * x
     width = 0.0085 if face.necklace == 1 else 0.0125
     beads = 1.0 if face.necklace == 1 else 0.75 + 0.25 * np.cos(x * 210)
     cover = inside(np.maximum((np.abs(y - hang) - width * beads) / (1 + 2 * np.abs(x)), np.abs(x) - 0.165))

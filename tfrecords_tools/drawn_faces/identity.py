@@ -113,7 +113,7 @@ def _colour(stops: Any, position: np.ndarray) -> np.ndarray:
 
 def _hues(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Turn hue, saturation and value (each (N,), 0..1) into sRGB (N, 3)."""
-    wheel = np.abs((hue[:, None] * 6 + np.array([3.0, 1.0, 5.0])) % 6 - 3) - 1
+    wheel = np.abs((hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1
     return value[:, None] * (1 - saturation[:, None] * (1 - np.clip(wheel, 0, 1)))
 
 
@@ -145,7 +145,7 @@ def _head(u: Any, n: Any) -> dict[str, np.ndarray]:
     """Sample skin, head shape and hair; `manly` (0..1) ties traits together and is not kept."""
     manly = np.clip(0.5 + 0.38 * next(n) + 0.25 * (next(u) - 0.5), 0, 1)
     tone, age = next(u), next(u) ** 1.6
-    skin = _colour(SKIN, tone**1.2) * (1 + 0.025 * np.stack([next(n), 0.4 * next(n), next(n)], 1))
+    skin = _colour(SKIN, tone**1.2) * (1 + 0.025 * np.stack([0.6 * (warm := next(n)), 0.3 * next(n), -1.2 * warm], 1))
     pick = next(u)
     woman = np.choose((pick * 12).astype(int), [6, 6, 7, 7, 8, 8, 9, 9, 3, 5, 2, 7])
     man = np.choose((pick * 12).astype(int), [0, 1, 2, 2, 2, 3, 4, 4, 10, 5, 10, 8])
@@ -158,8 +158,8 @@ def _head(u: Any, n: Any) -> dict[str, np.ndarray]:
     return {
         "manly": manly, "tone": tone, "age": age, "skin": np.clip(skin, 0, 1), "hair_style": style, "hair": hair,
         "blush": 0.5 + 0.5 * next(u) * (1 - manly), "freckles": np.clip(next(u) * 6 - 5, 0, 1) * (tone < 0.45),
-        "face_width": 0.245 + 0.008 * next(n), "face_length": 0.4 + 0.009 * next(n) + 0.008 * (manly - 0.5),
-        "jaw": 0.75 * (manly - 0.5) + 0.28 * next(n), "chin": 0.4 * next(n), "cheekbones": 0.5 + 0.35 * next(n),
+        "face_width": 0.245 + 0.01 * next(n), "face_length": 0.4 + 0.012 * next(n) + 0.008 * (manly - 0.5),
+        "jaw": 1.1 * (manly - 0.5) + 0.35 * next(n), "chin": 0.4 * next(n), "cheekbones": 0.5 + 0.35 * next(n),
         "forehead": 0.012 * next(n), "hair_volume": next(u), "hair_part": next(n), "hair_length": next(u),
     }  # fmt: skip
 
@@ -197,12 +197,12 @@ def _worn(u: Any, face: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "glasses": np.select([(kind := next(u)) < 0.08, kind < 0.14, kind < 0.2], [1, 2, 3], 0),
         "glasses_colour": _hues(next(u), 0.5 * next(u), 0.08 + 0.35 * next(u)),
         "hat": np.select([(kind := next(u)) < 0.05, kind < 0.09, kind < 0.13], [1, 2, 3], 0),
-        "hat_colour": _hues(next(u), 0.15 + 0.5 * next(u), 0.2 + 0.6 * next(u)),
+        "hat_colour": _hues(next(u), 0.1 + 0.45 * next(u), 0.15 + 0.6 * next(u)),
         "earring": np.select([(kind := next(u)) < 0.08, kind < 0.16, kind < 0.24], [1, 2, 3], 0),
         "necklace": np.select([(kind := next(u)) < 0.1, kind < 0.18], [1, 2], 0),
         "metal": np.where(gold[:, None], [0.95, 0.78, 0.35], [0.85, 0.86, 0.9]),
         "collar": (next(u) * 4).astype(int),
-        "cloth": _hues(next(u), 0.1 + 0.55 * next(u), 0.15 + 0.75 * next(u)),
+        "cloth": _hues(next(u), 0.08 + 0.42 * next(u), 0.15 + 0.75 * next(u)),
     }  # fmt: skip
 
 
@@ -211,13 +211,13 @@ def _scene(u: Any, n: Any) -> dict[str, np.ndarray]:
     warm = 0.08 * next(n)
     hue = next(u)
     return {
-        "yaw": 0.11 * next(n), "pitch": 0.055 * next(n), "roll": 0.04 * next(n), "scale": 0.965 + 0.02 * next(n),
-        "shift_x": 0.008 * next(n), "shift_y": 0.008 * next(n),
+        "yaw": 0.11 * next(n), "pitch": 0.055 * next(n), "roll": 0.04 * next(n), "scale": 1.03 + 0.02 * next(n),
+        "shift_x": 0.008 * next(n), "shift_y": 0.008 * next(n) - 0.012,
         "light_x": 0.36 * next(n), "light_y": -0.35 - 0.4 * next(u),
         "light_colour": np.stack([1 + warm, np.ones_like(warm), 1 - warm], 1) * (0.98 + 0.12 * next(u))[:, None],
         "ambient": 0.34 + 0.16 * next(u),
-        "background": _hues(hue, 0.08 + 0.4 * next(u), 0.25 + 0.7 * next(u)),
-        "background_far": _hues(hue + 0.12 * next(n), 0.08 + 0.4 * next(u), 0.25 + 0.7 * next(u)),
+        "background": _hues(hue, 0.06 + 0.3 * next(u), 0.25 + 0.7 * next(u)),
+        "background_far": _hues(hue + 0.12 * next(n), 0.06 + 0.3 * next(u), 0.25 + 0.7 * next(u)),
         "background_angle": 6.283 * next(u), "blur": np.clip(next(u) - 0.35, 0, 1) * 0.8, "noise": 0.002 + 0.01 * next(u) ** 2,
     }  # fmt: skip
 

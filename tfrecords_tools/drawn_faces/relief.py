@@ -6,6 +6,11 @@ import numpy as np
 
 from tfrecords_tools.drawn_faces.canvas import Canvas, Window, dome, linear, slopes
 
+CHIN = (
+    (-0.03, 0.0), (0.0, 0.008), (0.03, 0.0), (-0.017, 0.022), (0.017, 0.022), (0.0, -0.012), (-0.042, 0.016), (0.042, 0.016),
+)  # fmt: skip
+"""Where the chin puckers, around the middle of its boss."""
+
 
 def bump(
     canvas: Canvas, relief: np.ndarray, x: float, y: float, rx: float, ry: float, height: float, turn: float = 0.0
@@ -39,7 +44,7 @@ def stroke(
     half = max(width, 0.9 * canvas.pixel)
     thin = half * (1 - taper + taper * np.sqrt(middle)) + 1e-4
     profile = np.maximum(1 - (off * off + beyond * beyond) / (thin * thin), 0)
-    return window, profile * (width / half)
+    return window, profile * np.minimum(1.8 * middle + 0.1, 1) * (width / half)
 
 
 def fold(
@@ -54,9 +59,12 @@ def fold(
     """Press a fold into the skin: a groove in the relief with a warm shadow in it."""
     if depth < 0.02:
         return
-    window, profile = stroke(canvas, start, end, bend, width)
-    relief[window] -= 0.5 * width * depth * profile
-    canvas.darken(window, 0.5 * min(depth, 1.3) * profile)
+    window, profile = stroke(canvas, start, end, bend, 2.4 * width)
+    profile *= canvas.skin[window]
+    core = profile * profile * profile
+    relief[window] -= 0.8 * width * depth * core
+    tone = np.array([0.34, 0.46, 0.5], np.float32).reshape(3, 1, 1)
+    canvas.albedo[:, window[0], window[1]] *= 1 - (min(depth, 1.4) * tone) * (0.4 * profile + 0.6 * core * core)
 
 
 def sculpt(canvas: Canvas, g: SimpleNamespace) -> tuple[np.ndarray, np.ndarray]:
@@ -82,6 +90,8 @@ def _bones(canvas: Canvas, relief: np.ndarray, g: SimpleNamespace) -> None:
     bump(canvas, relief, 0, g.nose_y - 0.03, 0.04, 0.038, 0.03 * (1 + 0.3 * face.nose_tip))
     bump(canvas, relief, 0, (g.nose_y + g.mouth_y) / 2 - 0.005, 0.012, 0.03, -0.005)
     bump(canvas, relief, 0, g.mouth_y + g.open_lower + g.lower_lip + 0.022, 0.06, 0.02, -0.01 - 0.008 * a.AU17)
+    bump(canvas, relief, 0, g.mouth_y - 0.022, 0.085, 0.028, 0.011 * a.AU23)
+    bump(canvas, relief, 0, g.mouth_y + 0.032, 0.085, 0.03, 0.012 * a.AU23)
     for s in (-1, 1):
         bump(canvas, relief, s * g.brow_x, g.brow_y + 0.012, 0.08, 0.035, 0.01)
         bump(canvas, relief, s * (g.eye_x - 0.015), g.eye_y - 0.005, 0.075, 0.055, -0.018)
@@ -107,137 +117,79 @@ def _bones(canvas: Canvas, relief: np.ndarray, g: SimpleNamespace) -> None:
 
 def _hollow(canvas: Canvas, x: float, y: float, rx: float, ry: float, amount: float) -> tuple[Window, np.ndarray]:
     window = canvas.window(x, y, rx, ry)
-    return window, amount * dome((canvas.x[window] - x) / rx, (canvas.y[window] - y) / ry)
+    return window, amount * canvas.skin[window] * dome((canvas.x[window] - x) / rx, (canvas.y[window] - y) / ry)
 
 
 def _upper_folds(canvas: Canvas, relief: np.ndarray, g: SimpleNamespace) -> None:
     """Fold the forehead, glabella, lids and the root of the nose."""
-    face, a = canvas.face, g.a
-    old = float(np.clip(face.age * 1.5 - 0.6, 0, 1))
+    a = g.a
+    old = float(np.clip(canvas.face.age * 1.5 - 0.6, 0, 1))
+    knit = 1.2 * a.AU04 + 0.4 * a.AU09 + 0.15 * old
+    under, crow = g.eye_y + g.lid_lower, g.eye_x + g.eye_half + 0.012
+    pouch = 0.22 + 0.5 * old + 0.85 * a.AU06 + 0.2 * a.AU12 + 0.75 * a.AU07
+    folds = []
     for row in range(3):
-        y = -0.165 - 0.032 * row - 0.01 * a.AU01
-        fold(
-            canvas,
-            relief,
-            (-0.085, y + 0.004),
-            (0.085, y + 0.004),
-            -0.008 * a.AU01 - 0.004,
-            0.009,
-            (1.0 - 0.15 * row) * a.AU01 + 0.35 * old,
-        )
+        y, worry = -0.172 - 0.032 * row - 0.01 * a.AU01, (1.1 - 0.15 * row) * a.AU01 + 0.35 * old
+        folds.append(((-0.085, y + 0.004), (0.085, y + 0.004), -0.008 * a.AU01 - 0.004, 0.009, worry))
     for s in (-1, 1):
-        for row in range(3):
-            y = -0.16 - 0.03 * row
-            fold(
-                canvas,
-                relief,
-                (s * 0.07, y - 0.012),
-                (s * 0.18, y + 0.004),
-                -s * 0.014,
-                0.009,
-                (0.95 - 0.2 * row) * a.AU02,
-            )
-        knit = a.AU04 + 0.35 * a.AU09
-        fold(canvas, relief, (s * 0.019, -0.145), (s * 0.023, -0.068), s * 0.004, 0.0095, 1.2 * knit + 0.15 * old)
-        canvas.darken(*_hollow(canvas, s * 0.05, g.brow_y + 0.045, 0.06, 0.035, 0.35 * a.AU04))
         ex = s * g.eye_x
-        under = g.eye_y + g.lid_lower
-        squeeze = a.AU06 + 0.25 * a.AU12 + 0.5 * a.AU07
-        fold(canvas, relief, (ex - s * 0.04, under + 0.016), (ex + s * 0.045, under + 0.013), s * (0.012 + 0.004 * old), 0.009,
-             0.22 + 0.5 * old + 0.75 * squeeze)  # fmt: skip
-        for ray in range(3):
-            start = (s * (g.eye_x + g.eye_half + 0.012), g.eye_y + 0.004 * (ray - 1))
-            end = (s * (g.eye_x + g.eye_half + 0.05), g.eye_y + 0.028 * (ray - 1))
-            fold(canvas, relief, start, end, 0.002 * s, 0.007, 1.15 * a.AU06 + 0.25 * a.AU07 + 0.3 * old)
+        folds.append(((s * 0.019, -0.145), (s * 0.023, -0.068), s * 0.004, 0.0095, knit))
+        folds.append(((ex - s * 0.042, under + 0.016), (ex + s * 0.047, under + 0.013), s * 0.013, 0.01, pouch))
         for row in range(3):
-            depth = a.AU09 * (1.2 - 0.15 * row)
-            fold(
-                canvas,
-                relief,
-                (s * 0.004, -0.05 + 0.026 * row),
-                (s * (0.04 + 0.004 * row), -0.03 + 0.026 * row),
-                s * 0.006,
-                0.009,
-                depth,
-            )
+            y, fan = -0.165 - 0.03 * row, 0.03 * (row - 1)
+            arc, ray = (1.05 - 0.2 * row) * a.AU02, 1.25 * a.AU06 + 0.25 * a.AU07 + 0.3 * old
+            root, wrinkle = -0.05 + 0.026 * row, a.AU09 * (1.25 - 0.15 * row)
+            folds.append(((s * 0.07, y - 0.012), (s * 0.18, y + 0.004), -s * 0.014, 0.009, arc))
+            folds.append(((s * crow, g.eye_y + 0.15 * fan), (s * (crow + 0.042), g.eye_y + fan), 0.002 * s, 0.008, ray))
+            folds.append(((s * 0.004, root), (s * (0.04 + 0.004 * row), root + 0.02), s * 0.006, 0.009, wrinkle))
+        canvas.darken(*_hollow(canvas, s * 0.05, g.brow_y + 0.045, 0.06, 0.035, 0.35 * a.AU04))
+    for each in folds:
+        fold(canvas, relief, *each)
 
 
 def _lower_folds(canvas: Canvas, relief: np.ndarray, g: SimpleNamespace) -> None:
     """Fold what runs from the nose to the mouth, its corners and the chin."""
-    face, a = canvas.face, g.a
-    old = float(np.clip(face.age * 1.5 - 0.5, 0, 1))
-    corner_y = g.mouth_y + g.corner
+    a = g.a
+    old = float(np.clip(canvas.face.age * 1.5 - 0.5, 0, 1))
+    corner = g.mouth_y + g.corner
+    laugh = 0.1 + 0.55 * old + 1.1 * a.AU12 + 1.15 * a.AU10 + 0.8 * a.AU09 + 0.25 * a.AU20
+    wide, bow = 0.014 + 0.014 * a.AU12 + 0.012 * a.AU10, 0.012 + 0.014 * a.AU12 + 0.012 * a.AU10
+    folds = []
     for s in (-1, 1):
-        cx = s * g.mouth_half
-        laugh = 0.1 + 0.55 * old + 1.0 * a.AU12 + 1.15 * a.AU10 + 0.8 * a.AU09 + 0.25 * a.AU20
-        wide = 0.014 + 0.014 * a.AU12 + 0.012 * a.AU10
-        fold(canvas, relief, (s * (g.nose_half + 0.008), g.wing_y - 0.008), (cx + s * wide, corner_y + 0.012 * (1 - a.AU12)),
-             -s * (0.012 + 0.014 * a.AU12 + 0.012 * a.AU10), 0.011, laugh)  # fmt: skip
-        fold(
-            canvas,
-            relief,
-            (cx + s * 0.01, corner_y + 0.008),
-            (cx + s * 0.014, corner_y + 0.07),
-            s * 0.004,
-            0.01,
-            0.95 * a.AU15 + 0.3 * old,
-        )
-        fold(
-            canvas,
-            relief,
-            (cx + s * 0.014, corner_y - 0.035),
-            (cx + s * 0.014, corner_y + 0.04),
-            -s * 0.016,
-            0.012,
-            1.3 * a.AU14,
-        )
-        fold(
-            canvas,
-            relief,
-            (cx + s * 0.026, corner_y - 0.05),
-            (cx + s * 0.026, corner_y + 0.055),
-            -s * 0.014,
-            0.011,
-            1.0 * a.AU20,
-        )
-        canvas.darken(
-            *_hollow(canvas, cx + s * 0.008, corner_y, 0.024, 0.024, 0.16 + 0.5 * a.AU14 + 0.1 * a.AU12 + 0.2 * a.AU15)
-        )
-    for i, (px, py) in enumerate(
-        (
-            (-0.03, 0.0),
-            (0.0, 0.008),
-            (0.03, 0.0),
-            (-0.017, 0.022),
-            (0.017, 0.022),
-            (0.0, -0.012),
-            (-0.042, 0.016),
-            (0.042, 0.016),
-        )
-    ):
+        cx, wing = s * g.mouth_half, (s * (g.nose_half + 0.008), g.wing_y - 0.008)
+        sad, pit, pull = 1.2 * a.AU15 + 0.3 * old, 1.2 * a.AU14, 1.15 * a.AU20
+        folds += [
+            (wing, (cx + s * wide, corner + 0.012 * (1 - a.AU12)), -s * bow, 0.011, laugh),
+            ((cx + s * 0.008, corner + 0.006), (cx + s * 0.016, corner + 0.075), s * 0.004, 0.012, sad),
+            ((cx + s * 0.015, corner - 0.042), (cx + s * 0.015, corner + 0.045), -s * 0.018, 0.015, pit),
+            ((cx + s * 0.022, corner - 0.06), (cx + s * 0.022, corner + 0.06), -s * 0.014, 0.014, pull),
+        ]
+        for line in range(2):
+            x, top, low = s * (0.017 + 0.03 * line), g.mouth_y - g.upper_lip, g.mouth_y + g.lower_lip
+            folds.append(((x * 1.15, top - 0.03), (x, top - 0.003), 0.0, 0.012, 0.75 * a.AU23))
+            folds.append(((x, low + 0.003), (x * 1.15, low + 0.028), 0.0, 0.012, 0.7 * a.AU23))
+        shade = 0.16 + 0.4 * a.AU14 + 0.1 * a.AU12 + 0.25 * a.AU15 + 0.15 * a.AU20
+        canvas.darken(*_hollow(canvas, cx + s * 0.008, corner, 0.026, 0.026, min(shade, 0.8)))
+    for each in folds:
+        fold(canvas, relief, *each)
+    for i, (x, y) in enumerate(CHIN):
         size = 0.013 + 0.002 * (i % 3)
-        bump(canvas, relief, px, g.chin - 0.062 + py, size, size, -0.006 * a.AU17)
-        canvas.darken(*_hollow(canvas, px, g.chin - 0.062 + py, size, size, 0.4 * a.AU17))
-    for s in (-1, 1):
-        for line in range(3):
-            x = s * (0.012 + 0.024 * line)
-            top, low = g.mouth_y - g.upper_lip, g.mouth_y + g.lower_lip
-            fold(canvas, relief, (x * 1.15, top - 0.028), (x, top - 0.004), 0.0, 0.006, 0.75 * a.AU23)
-            fold(canvas, relief, (x, low + 0.004), (x * 1.15, low + 0.024), 0.0, 0.006, 0.6 * a.AU23)
+        bump(canvas, relief, x, g.chin - 0.062 + y, size, size, -0.006 * a.AU17)
+        if a.AU17 > 0:
+            canvas.darken(*_hollow(canvas, x, g.chin - 0.062 + y, size, size, 0.42 * a.AU17))
 
 
 def complexion(canvas: Canvas, cover: np.ndarray, g: SimpleNamespace) -> None:
     """Colour the skin: redder cheeks, nose and ears, freckles, the shadow of a beard's absence."""
-    face, x, y = canvas.face, canvas.x, canvas.y
+    face = canvas.face
     warm = linear((1.0, 0.86, 0.85))
     a = g.a
-    for s in (-1, 1):
-        cheek = dome((x - s * 0.15) / 0.11, (y - 0.09 + 0.03 * a.AU12 + 0.02 * a.AU06) / 0.09)
-        canvas.tint(
-            (slice(None), slice(None)), cheek * cover * min(1.0, face.blush * (0.8 + 0.5 * a.AU12 + 0.5 * a.AU06)), warm
-        )
-    nose = dome(x / 0.06, (y - g.nose_y + 0.035) / 0.05)
-    canvas.tint((slice(None), slice(None)), nose * cover * 0.6, warm)
+    spots = [(s * 0.15, 0.09 - 0.03 * a.AU12 - 0.02 * a.AU06, 0.11, 0.09) for s in (-1, 1)]
+    strength = min(1.0, face.blush * (0.8 + 0.5 * a.AU12 + 0.5 * a.AU06))
+    for cx, cy, rx, ry, amount in [(*spot, strength) for spot in spots] + [(0.0, g.nose_y - 0.035, 0.06, 0.05, 0.6)]:
+        window = canvas.window(cx, cy, rx, ry)
+        spot = dome((canvas.x[window] - cx) / rx, (canvas.y[window] - cy) / ry)
+        canvas.tint(window, spot * cover[window] * amount, warm)
     if face.freckles > 0:
         rng = np.random.default_rng(int(face.seed) + 1)
         for px, py, size in zip(

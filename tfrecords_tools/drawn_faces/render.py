@@ -50,7 +50,7 @@ def _draw(face: SimpleNamespace, aus: np.ndarray, size: int) -> tuple[np.ndarray
     shape = HAIR_STYLES[face.hair_style]
     if shape == "bun" and not face.hat:
         head.bun(canvas, strands)
-    if shape != "bald":
+    if style.end > 0.1:
         head.hair_layer(canvas, inside(field), strands, 0.45)
     head.neck(canvas, g)
     head.cloth(canvas)
@@ -59,7 +59,7 @@ def _draw(face: SimpleNamespace, aus: np.ndarray, size: int) -> tuple[np.ndarray
     if face.glasses:
         head.glasses(canvas, g)
     if face.hat:
-        head.hat(canvas, strands)
+        head.hat(canvas)
     head.jewels(canvas)
     return _photograph(face, canvas.lit(), size), _majority(canvas.kind) if fine == 2 else canvas.kind
 
@@ -70,6 +70,7 @@ def _face(canvas: Canvas, g: SimpleNamespace, shape: str, hair: tuple[SimpleName
     field = head.outline(canvas, g)
     cover = inside(field)
     canvas.paint(WHOLE, cover, linear(face.skin), "skin", gloss=0.16, flesh=1.0, slope=(0.0, 0.0), shade=1.0)
+    canvas.skin = cover
     slope = relief.sculpt(canvas, g)
     canvas.dx += cover * (slope[0] - canvas.dx)
     canvas.dy += cover * (slope[1] - canvas.dy)
@@ -88,7 +89,7 @@ def _photograph(face: SimpleNamespace, light: np.ndarray, size: int) -> np.ndarr
     """Turn linear light (3, S, S) into 8 bits: fewer pixels, gamma, blur and noise; the same for the same person."""
     if light.shape[1] != size:
         light = (light[:, ::2, ::2] + light[:, 1::2, ::2] + light[:, ::2, 1::2] + light[:, 1::2, 1::2]) * 0.25
-    light = np.sqrt(np.clip(light, 0, 1))
+    light = np.sqrt(np.clip(1.18 * light / (1 + 0.26 * light), 0, 1))
     side = face.blur / 4
     light[:, 1:-1] = light[:, 1:-1] * (1 - 2 * side) + side * (light[:, 2:] + light[:, :-2])
     light[:, :, 1:-1] = light[:, :, 1:-1] * (1 - 2 * side) + side * (light[:, :, 2:] + light[:, :, :-2])

@@ -64,6 +64,15 @@ def signatures(image_size: int, expression_size: int, regions: int = len(REGIONS
     }
 
 
+def message_bytes(image_size: int, batch: int = 8) -> int:
+    """Return the message limit both sides use: `batch` float images or one photo of 32 MiB, and 1 MiB of room.
+
+    >>> message_bytes(128) >> 20
+    33
+    """
+    return max(batch * image_size * image_size * 3 * 4, 32 << 20) + (1 << 20)
+
+
 def read_graph(folder: Path) -> Any:
     """Return the one MetaGraphDef (tag `serve`) of the SavedModel in `folder`; ValueError where there is none."""
     from google.protobuf.message import DecodeError

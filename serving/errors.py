@@ -8,6 +8,7 @@ MAX_MESSAGE = 1024
 """Longest message that is sent, in characters; TensorFlow Serving cuts at the same length."""
 
 _LEAKS = (
+    (re.compile(r"(?:Graph execution error:\s*)?Detected at node .*?<stack traces unavailable>\s*", re.DOTALL), ""),
     (re.compile(r"\{\{(?:function_)?node [^}]*\}\}\s*"), ""),
     (re.compile(r"\s*\[\[[^\]]*\]\]"), ""),
     (re.compile(r"\s*\[Op:\w+\](?: name: \S*)?"), ""),

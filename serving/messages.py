@@ -72,7 +72,8 @@ def _file(package: str, table: dict[str, str], needs: list[str]) -> Any:
         message = descriptor_pb2.DescriptorProto(name=inner or outer)
         for field in fields.split(","):
             key, kind = field.split()
-            _field(message, package, *key.split("="), kind)
+            key, _, number = key.partition("=")
+            _field(message, package, key, number, kind)
         if inner:
             nested[outer] = message
         else:

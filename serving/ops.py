@@ -19,7 +19,7 @@ ALLOWED = frozenset(
     TensorListReserve TensorListResize TensorListSetItem TensorListStack TensorScatterAdd TensorScatterUpdate Tile
     TopKV2 Transpose TruncateDiv TruncateMod Unpack VarHandleOp VarIsInitializedOp Where While Xdivy Xlogy ZerosLike
     Enter Exit
-    """.split()
+    """.split()  # noqa: SIM905
 )
 """Operations that a signature may reach."""
 
@@ -28,6 +28,6 @@ SAVER = frozenset(
     AssignVariableOp Const DisableCopyOnRead Identity IdentityN MergeV2Checkpoints NoOp Pack Placeholder PlaceholderWithDefault
     ReadVariableOp RestoreV2 SaveV2 Select SelectV2 ShardedFilename StatefulPartitionedCall StaticRegexFullMatch StringJoin
     VarHandleOp VarIsInitializedOp PartitionedCall
-    """.split()
+    """.split()  # noqa: SIM905
 )
 """Operations of the part that TensorFlow adds to every SavedModel to restore its variables; no signature may reach them."""

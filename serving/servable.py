@@ -1,0 +1,137 @@
+"""One loaded version of a model: verified, batched, warmed up, ready to run."""
+
+import itertools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow as tf
+
+from serving import bundle, contract, tensors
+from serving.batching import Batched, Batching, batched
+from serving.errors import ServingError, invalid
+
+logger = logging.getLogger(__name__)
+_loads = itertools.count(1)
+
+_STATUS = {number: code for code in grpc.StatusCode for number in [code.value[0]]}
+"""TensorFlow and gRPC number their status codes alike."""
+
+
+class Servable:
+    """A version of a model in memory; `run` may be called from many threads.
+
+    Loading checks the manifest and the contract (ValueError where they are not kept) and replays the warmup requests,
+    so that a servable that exists can serve. `batching=None` runs each request by itself.
+    """
+
+    def __init__(self, name: str, version: int, folder: Path, batching: Batching | None, warmup: bool = True) -> None:
+        contract.check_export(folder)
+        self.name = name
+        self.version = version
+        self.manifest = bundle.read_manifest(folder)
+        self.signatures = contract.graph_signatures(contract.read_graph(folder))
+        self._batching = batching
+        try:
+            self._model = tf.saved_model.load(str(folder))
+        except (tf.errors.OpError, OSError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"The SavedModel must be loadable ({error}). Received: {folder}") from error
+        self._functions: dict[str, Callable[..., dict[str, Any]]] = {
+            key: self._model.signatures[key] for key in self.signatures
+        }
+        self._batched: dict[str, Batched] = {}
+        if batching is not None:
+            load = next(_loads)
+            self._batched = {
+                key: batched(function, f"{name}/{version}/{load}/{key}", batching)
+                for key, function in self._functions.items()
+            }
+        if warmup:
+            self._warm_up(folder)
+
+    def _warm_up(self, folder: Path) -> None:
+        for request in bundle.read_warmup(folder):
+            inputs = {key: tensors.decode(proto) for key, proto in request.inputs.items()}
+            try:
+                self.run(request.model_spec.signature_name or "serving_default", inputs)
+            except ServingError as error:
+                raise ValueError(f"The warmup requests must run ({error.message}). Received: {folder}") from error
+
+    def signature(self, key: str) -> contract.Signature:
+        """Return a signature's specs; FAILED_PRECONDITION where the model has no such signature."""
+        if key not in self.signatures:
+            raise ServingError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f'Serving signature key "{key[:100]}" not found. The model has {sorted(self.signatures)}',
+            )
+        return self.signatures[key]
+
+    def batches(self) -> dict[str, dict[int, int]]:
+        """Return, for each batched signature, how many batches of each size were run."""
+        return {key: one.sizes() for key, one in self._batched.items()}
+
+    def check(self, key: str, inputs: dict[str, np.ndarray], output_filter: tuple[str, ...] = ()) -> None:
+        """Raise INVALID_ARGUMENT unless names, dtypes and shapes are the signature's and the batch is one."""
+        signature = self.signature(key)
+        if set(inputs) != set(signature.inputs):
+            extra, missing = sorted(set(inputs) - set(signature.inputs)), sorted(set(signature.inputs) - set(inputs))
+            raise invalid(f"`{key}` needs other inputs. Sent extra: {_short(extra)}. Missing but required: {missing}")
+        for name, spec in signature.inputs.items():
+            _check_input(name, inputs[name], spec)
+        batches = {name: len(array) for name, array in inputs.items()}
+        if len(set(batches.values())) > 1:
+            raise invalid(f"Every input must have the same batch size. Received: {batches}")
+        if not next(iter(batches.values())):
+            raise invalid("A batch must have at least one example. Received: an empty batch")
+        if unknown := [name for name in output_filter if name not in signature.outputs]:
+            raise invalid(
+                f"output_filter must name outputs of `{key}`, {sorted(signature.outputs)}. Received: {_short(unknown)}"
+            )
+        if len(set(output_filter)) != len(output_filter):
+            raise invalid(f"output_filter must not name an output twice. Received: {_short(list(output_filter))}")
+
+    def run(self, key: str, inputs: dict[str, np.ndarray], alone: bool = False) -> dict[str, np.ndarray]:
+        """Run a signature on checked inputs and return its outputs; ServingError where the graph refuses them.
+
+        `alone` says that nothing else runs, so that waiting for a batch would be in vain. A request that the graph refuses fails alone: what was batched with it is run again by itself.
+        """
+        if alone or key not in self._batched:
+            return self._run(self._functions[key], inputs)
+        try:
+            return self._run(self._batched[key].run, inputs)
+        except ServingError as error:
+            if error.code is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            return self._run(self._functions[key], inputs)
+
+    def _run(self, function: Callable[..., dict[str, Any]], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            fed = {
+                name: tf.constant(array, tf.string if array.dtype == object else None) for name, array in inputs.items()
+            }
+            return {name: np.asarray(tensor.numpy()) for name, tensor in function(**fed).items()}
+        except tf.errors.UnavailableError as error:
+            raise ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"The batch queue is full: {error.message}"
+            ) from error
+        except tf.errors.OpError as error:
+            raise ServingError(_STATUS.get(error.error_code, grpc.StatusCode.INTERNAL), error.message or "") from error
+
+
+def _short(names: list[str]) -> str:
+    shown = [name[:60] for name in names[:10]]
+    return f"{shown}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _check_input(name: str, array: np.ndarray, spec: contract.Spec) -> None:
+    dtype = "bytes" if array.dtype == object else array.dtype.name
+    if dtype != spec.dtype:
+        raise invalid(f"`{name}` must be {spec.dtype}. Received: {dtype}")
+    shape = array.shape
+    fits = len(shape) == len(spec.shape) and all(w is None or w == s for w, s in zip(spec.shape, shape, strict=True))
+    if not fits:
+        wanted = tuple("N" if size is None else size for size in spec.shape)
+        raise invalid(f"`{name}` must have shape {wanted}. Received: {shape}")

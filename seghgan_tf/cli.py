@@ -214,11 +214,15 @@ def edit(
     export_dir: Export = None,
     server: Server = None,
     model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "seghgan",
+    space: Annotated[
+        str | None,
+        typer.Option(help="Expression space of a server's model, where its size does not tell: AU04,AU12,..."),
+    ] = None,
 ) -> None:
     """Edit the expression in a photo, in this process or over gRPC. What is not named stays as it is seen."""
     asked, relative = _asked(au, emotion, delta)
     quality = 95 if out.suffix.lower() in (".jpg", ".jpeg") else 0
-    edited = _editor(export_dir, server, model)(
+    edited = _editor(export_dir, server, model, space)(
         photo.read_bytes(), asked, relative=relative, regions=region, jpeg_quality=quality
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -244,16 +248,28 @@ def analyze(
     Console().print(table)
 
 
-def _editor(export_dir: Path | None, server: str | None, model: str) -> Callable[..., bytes]:
+def _editor(export_dir: Path | None, server: str | None, model: str, space: str | None) -> Callable[..., bytes]:
     if (export_dir is None) == (server is None):
         raise typer.BadParameter("give --export DIR to edit in this process, or --server HOST:PORT")
     if export_dir is not None:
         from seghgan_tf.editing import Editor
 
         return Editor.from_export(export_dir).edit
-    from seghgan_tf.remote import RemoteEditor
+    from seghgan_tf.editing import Editor
+    from seghgan_tf.expressions import expression_space
+    from serving.client import SegHGANClient
+    from serving.contract import REGIONS
 
-    return RemoteEditor(str(server), model).edit
+    client = SegHGANClient(str(server), model=model)
+    served = client.served()
+    known = {17: "aus", 8: "emotions", 2: "va"}
+    named = space or known.get(served.expression_size)
+    if named is None:
+        raise typer.BadParameter(
+            f"--space must name the model's {served.expression_size} labels, as in --space AU04,AU12; its manifest lists them"
+        )
+    description = {"image_size": served.image_size, "regions": REGIONS, "expression": expression_space(named).to_json()}
+    return Editor(description, lambda signature, inputs: client.predict(signature, inputs).outputs).edit
 
 
 def _one_line(error: Exception) -> str:

@@ -45,14 +45,14 @@ class LossConfig(_Settings):
     """L1 to the true target, where records carry one (drawn faces)."""
     segmentation: NonNegativeFloat = 1.0
     """Cross-entropy of the segmenter and of its auxiliary heads."""
-    ohem_threshold: float = Field(0.7, gt=0, le=1)
+    ohem_threshold: float = Field(default=0.7, gt=0, le=1)
     """BiSeNet learns from pixels whose true class has less than this probability."""
 
 
 class ModelConfig(_Settings):
     """What the networks are; saved with the weights."""
 
-    image_size: int = Field(128, ge=32, le=1024)
+    image_size: int = Field(default=128, ge=32, le=1024)
     """Side of the square images, in pixels; a multiple of 16 (of 32 with BiSeNet)."""
     expression_space: str = "aus"
     """`aus`, `emotions`, `va`, or action units joined by commas."""
@@ -72,7 +72,7 @@ class ModelConfig(_Settings):
     """Residual blocks of each local generator."""
     critic_width: PositiveInt = 64
     """Channels of the critics' first stage; doubled at each halving, to eight times at most."""
-    dilation: float = Field(0.03, ge=0, le=0.2)
+    dilation: float = Field(default=0.03, ge=0, le=0.2)
     """How far region masks grow, as a fraction of the image's side."""
     segmenter_gradient_cap: NonNegativeFloat | None = 0.2
     """Largest norm of the GAN's gradient on the segmenter beside the segmentation's own; unset is the naive form."""
@@ -80,7 +80,7 @@ class ModelConfig(_Settings):
     """Critic updates per generator update; each takes its own slice of the expression batch."""
     segmenter_steps: NonNegativeInt = 0
     """Steps at the start of training that train the segmenter alone."""
-    average_decay: float = Field(0.999, ge=0, lt=1)
+    average_decay: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the generators' running average, which is what evaluation and export use."""
     seed: NonNegativeInt = 0
     """Seed of the initial weights and of the gradient penalty's mixing."""
@@ -112,11 +112,11 @@ class AugmentConfig(_Settings):
 
     flip: bool = True
     """Mirror half of the images (left and right classes swap)."""
-    crop: float = Field(0.0, ge=0, lt=0.5)
+    crop: float = Field(default=0.0, ge=0, lt=0.5)
     """Largest shift, as a fraction of the side."""
-    scale: float = Field(0.0, ge=0, lt=0.5)
+    scale: float = Field(default=0.0, ge=0, lt=0.5)
     """Largest enlargement, as a fraction."""
-    colour: float = Field(0.0, ge=0, lt=1)
+    colour: float = Field(default=0.0, ge=0, lt=1)
     """Strength of brightness, contrast and saturation changes."""
 
 
@@ -143,9 +143,9 @@ class TrainingConfig(_Settings):
     """Steps in all, the segmenter's own stage included."""
     batch_size: PositiveInt = 16
     """Examples a step, over all replicas."""
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0)
     """Adam's rate for generators and critics (betas 0.5 and 0.999); falls linearly to a tenth over the last half."""
-    segmenter_learning_rate: float = Field(1e-3, gt=0)
+    segmenter_learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's first rate for the segmenter; falls along a cosine to a hundredth."""
     evaluate_every: PositiveInt = 2_000
     """Steps between evaluations, image grids and checkpoints."""

@@ -39,8 +39,8 @@ INTENSITY = 3.0
 HELD_OUT_SEED = 1_000_003
 """The seed of the held-out people is this plus the demo's; no training seed is near it."""
 
-FACES = {False: {"train": 800, "validation": 64, "test": 160}, True: {"train": 5000, "validation": 128, "test": 160}}
-"""Faces to draw, when going on from the package's checkpoint and from scratch."""
+FACES = {False: (800, 64, 160), True: (5000, 128, 160)}
+"""Faces to draw for training, validation and test, when going on from the package's checkpoint and from scratch."""
 
 GO_ON = (
     "training.steps=240",
@@ -115,7 +115,7 @@ def served(export_dir: Path, logs: Path) -> Iterator[str]:
         "--grpc-port",
         "0",
         "--rest-port",
-        "-1",
+        "none",
         "--port-file",
         str(port_file),
     ]
@@ -140,12 +140,14 @@ def edit_over_grpc(address: str, trials: Trials) -> NDArray[np.float32]:
 
     asked = (INTENSITY / MAX_INTENSITY) * np.eye(len(AUS), dtype=np.float32)
     limits = np.repeat(np.eye(len(REGION_NAMES), dtype=np.float32)[:1], len(AUS), 0)
+    edited = []
     with SegHGANClient(address) as client:
-        rows = []
         for photo in trials.photos:
-            inputs = {"image": np.repeat(photo[None], len(AUS), 0), "expression": asked, "regions": limits}
-            rows.append(client.predict("serving_default", inputs)["edited"])
-    return np.stack(rows)
+            faces = np.repeat(photo[None], len(AUS), 0)
+            for part in (slice(0, 8), slice(8, 16), slice(16, None)):
+                inputs = {"image": faces[part], "expression": asked[part], "regions": limits[part]}
+                edited.append(client.predict("serving_default", inputs).outputs["edited"])
+    return np.concatenate(edited).reshape(trials.truths.shape)
 
 
 class Clock:
@@ -175,7 +177,7 @@ def _draw(workdir: Path, from_scratch: bool, size: int, seed: int, console: Cons
         task = bar.add_task("draw", total=None)
         draw_dataset(
             folder,
-            **FACES[from_scratch],
+            *FACES[from_scratch],
             size=size,
             seed=seed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

@@ -12,12 +12,12 @@ class InstanceNorm(keras.layers.Layer):
     graph is a tenth of `GroupNormalization`'s.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the scale and the shift, one a channel."""
         self.gain = self.add_weight(name="gain", shape=(input_shape[-1],), initializer="ones")
         self.shift = self.add_weight(name="shift", shape=(input_shape[-1],), initializer="zeros")
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return the normalised images."""
         mean, variance = tf.nn.moments(tf.cast(inputs, tf.float32), axes=(1, 2), keepdims=True)
         scale = tf.math.rsqrt(variance + 1e-3) * tf.cast(self.gain, tf.float32)
@@ -26,13 +26,13 @@ class InstanceNorm(keras.layers.Layer):
         )
 
 
-def planes(vector, like):
+def planes(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Repeat `vector` (B, N) over the pixels of `like` (B, H, W, C); returns (B, H, W, N)."""
     shape = tf.shape(like)
     return tf.broadcast_to(vector[:, None, None, :], (shape[0], shape[1], shape[2], vector.shape[-1]))
 
 
-def dilate(mask, radius):
+def dilate(mask: tf.Tensor, radius: int) -> tf.Tensor:
     """Grow a soft mask (B, H, W, 1) by `radius` pixels and soften its edge; differentiable, at most 1.
 
     A mouth that opens leaves its old lips, so a region must be larger than the class it comes from.
@@ -46,7 +46,7 @@ def dilate(mask, radius):
     return tf.minimum(tf.nn.avg_pool2d(grown, 2 * (radius // 2) + 1, 1, "SAME"), 1.0)
 
 
-def window_corner(mask, window, center):
+def window_corner(mask: tf.Tensor, window: tuple[int, int], center: tuple[float, float]) -> tf.Tensor:
     """Return the integer (y, x) of the window of `window` = (height, width) pixels around each mask's centroid.
 
     `mask` is (B, H, W, 1) in 0..1; where it is nearly empty the window stands around `center` (y, x in 0..1 of the
@@ -63,7 +63,7 @@ def window_corner(mask, window, center):
     return tf.cast(tf.round(tf.clip_by_value(corner, 0.0, limit)), tf.int32)
 
 
-def window_indices(corner, window):
+def window_indices(corner: tf.Tensor, window: tuple[int, int]) -> tf.Tensor:
     """Return int32 (B, h, w, 3), the (example, y, x) index of each pixel of each window."""
     height, width = window
     batch = tf.shape(corner)[0]
@@ -80,18 +80,18 @@ def window_indices(corner, window):
     )
 
 
-def cut(image, indices):
+def cut(image: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     """Cut windows (B, h, w, C) out of `image` (B, H, W, C) at exact pixels."""
     return tf.gather_nd(image, indices)
 
 
-def paste(windows, indices, like):
+def paste(windows: tf.Tensor, indices: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Lay windows (B, h, w, C) on zeros of `like`'s height and width (B, H, W, C)."""
     shape = tf.shape(like)
     return tf.scatter_nd(indices, windows, (shape[0], shape[1], shape[2], windows.shape[-1]))
 
 
-def blend(image, attention, color):
+def blend(image: tf.Tensor, attention: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
     """Keep `image` where `attention` is 1 and paint `color` where it is 0 (GANimation, equation 1).
 
     Shapes: image and color (B, H, W, 3), attention (B, H, W, 1).

@@ -1,24 +1,28 @@
 """The losses: free functions that return one float32 number per example, shape (B,)."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
-def per_example(values):
+def per_example(values: tf.Tensor) -> tf.Tensor:
     """Average everything but the batch: (B, ...) to (B,), in float32."""
     return tf.reduce_mean(tf.reshape(tf.cast(values, tf.float32), (tf.shape(values)[0], -1)), 1)
 
 
-def l1(first, second):
+def l1(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """Return the mean absolute difference of two images (B, H, W, C): the cycle and the paired loss."""
     return per_example(tf.abs(first - second))
 
 
-def wasserstein(real, fake):
+def wasserstein(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
     """Return the critic's loss, E[D(fake)] - E[D(real)] (Gulrajani et al. 2017, equation 3, first terms)."""
     return per_example(fake) - per_example(real)
 
 
-def gradient_penalty(critic, real, fake, mix):
+def gradient_penalty(
+    critic: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor, fake: tf.Tensor, mix: tf.Tensor
+) -> tf.Tensor:
     """Return (|grad D(x)| - 1)^2 at x = mix real + (1 - mix) fake (Gulrajani et al. 2017, equation 3).
 
     `critic` takes images and returns realness (B, h, w, 1); `mix` is (B, 1, 1, 1) in 0..1. The whole is float32.
@@ -33,7 +37,9 @@ def gradient_penalty(critic, real, fake, mix):
     return tf.square(norm - 1.0)
 
 
-def expression_error(predicted, target, one_hot, weights=None):
+def expression_error(
+    predicted: tf.Tensor, target: tf.Tensor, one_hot: bool, weights: tf.Tensor | None = None
+) -> tf.Tensor:
     """Return the mean squared error of (B, N) expressions, or the cross-entropy of logits for a one-hot space.
 
     `weights` (N,) says which entries count (a region critic cannot see all action units).
@@ -44,19 +50,19 @@ def expression_error(predicted, target, one_hot, weights=None):
     return tf.reduce_mean(squared if weights is None else squared * weights, 1)
 
 
-def attention_use(attention):
+def attention_use(attention: tf.Tensor) -> tf.Tensor:
     """Return the mean of 1 - attention (B, H, W, 1): how much of the image is painted anew."""
     return per_example(1.0 - attention)
 
 
-def total_variation(attention):
+def total_variation(attention: tf.Tensor) -> tf.Tensor:
     """Return the sum of squared differences of neighbouring attentions (GANimation, equation 5)."""
     down = tf.square(attention[:, 1:] - attention[:, :-1])
     right = tf.square(attention[:, :, 1:] - attention[:, :, :-1])
     return tf.reduce_sum(down, (1, 2, 3)) + tf.reduce_sum(right, (1, 2, 3))
 
 
-def segmentation_error(logits, mask, ohem_threshold=None):
+def segmentation_error(logits: tf.Tensor, mask: tf.Tensor, ohem_threshold: float | None = None) -> tf.Tensor:
     """Return the pixelwise cross-entropy of (B, H, W, K) logits against class ids (B, H, W).
 
     With `ohem_threshold`, only pixels whose true class has a smaller probability count, but at least a sixteenth of

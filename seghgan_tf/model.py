@@ -1,6 +1,7 @@
 """SegHGAN: one Keras model whose `train_step` trains the segmenter, the generators and the critics together."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -68,7 +69,8 @@ class SegHGAN(keras.Model):
         self.config = config = ModelConfig.model_validate(config)
         size, space = config.image_size, config.space
         self.windows = {
-            name: tuple(4 * round(size * side / 4) for side in region.window) for name, region in REGIONS.items()
+            name: (4 * round(size * region.window[0] / 4), 4 * round(size * region.window[1] / 4))
+            for name, region in REGIONS.items()
         }
         channels = 3 + space.size
         masks = 0 if config.regions == "none" else len(REGIONS)
@@ -321,8 +323,12 @@ class SegHGAN(keras.Model):
         """Yield each critic with the view it judges, the labels it can see (None: all) and its weight."""
         yield self.critic, lambda x: x, None, 1.0
         for name, part in parts.items():
-            view = lambda x, part=part: cut(x, part.indices)  # noqa: E731
-            yield self.local_critics[name], view, self.visible[name], self.config.losses.local
+            yield (
+                self.local_critics[name],
+                functools.partial(cut, indices=part.indices),
+                self.visible[name],
+                self.config.losses.local,
+            )
 
     def _segmentation_loss(self, labelled: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
         heads = tf.nest.flatten(self.segmenter(labelled["image"], training=training))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def decode_face(record: bytes) -> Face:
         )
 
     def one(key: str, kind: str) -> Any:
-        values = getattr(feature[key], kind).value if key in feature else ()
+        values: Sequence[Any] = getattr(feature[key], kind).value if key in feature else ()
         return values[0] if len(values) else None
 
     def text(key: str) -> str | None:
@@ -165,7 +166,10 @@ def read_dataset_json(folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"`data` must be a folder written by `seghgan data convert` or `seghgan data draw`, with a {DATASET_FILE}. Received: {folder}"
         )
-    description: dict[str, Any] = json.loads(path.read_text())
+    try:
+        description: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"`{path}` must be JSON; convert or draw the data again. Received: {error}") from error
     if description.get("schema_version") != SCHEMA_VERSION or description.get("label_order") != LABEL_ORDER:
         raise ValueError(
             f"`{path}` must have schema version {SCHEMA_VERSION} and label order {LABEL_ORDER}; convert the data again. "

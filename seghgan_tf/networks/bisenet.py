@@ -1,26 +1,28 @@
 """The BiSeNet segmenter (Yu et al. 2018): a ResNet-18 context path, a real spatial path, and their fusion."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
 
-def _convolve(x, width, kernel, stride, name):
+def _convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
     x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(momentum=0.9, synchronized=True, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _channel_attention(x, name):
+def _channel_attention(x: Any, name: str) -> Any:
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
     return layers.Conv2D(x.shape[-1], 1, activation="sigmoid", name=f"{name}_attention")(pooled)
 
 
-def _refine(x, width, name):
+def _refine(x: Any, width: int, name: str) -> Any:
     x = _convolve(x, width, 3, 1, name)
     return layers.Multiply(name=f"{name}_refined")([x, _channel_attention(x, name)])
 
 
-def _head(x, width, classes, image_size, name):
+def _head(x: Any, width: int, classes: int, image_size: int, name: str) -> Any:
     x = _convolve(x, width, 3, 1, name)
     x = layers.Conv2D(classes, 1, dtype="float32", name=f"{name}_logits")(x)
     factor = image_size // x.shape[1]

@@ -1,5 +1,7 @@
 """The generators: an image and an expression in, an attention and a colour out."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -9,12 +11,12 @@ KEEP = 2.0
 """Bias of the attention's head: training starts near "keep the photo" (sigmoid(2) is 0.88)."""
 
 
-def _convolve(x, width, stride, name):
+def _convolve(x: Any, width: int, stride: int, name: str) -> Any:
     x = layers.Conv2D(width, 3, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
     return layers.ReLU(name=f"{name}_relu")(InstanceNorm(name=f"{name}_norm")(x))
 
 
-def _residual(x, width, name):
+def _residual(x: Any, width: int, name: str) -> Any:
     y = _convolve(x, width, 1, f"{name}a")
     y = InstanceNorm(name=f"{name}b_norm")(
         layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}b_conv")(y)

@@ -1,12 +1,14 @@
 """The U-Net segmenter (Ronneberger et al. 2015), with instance normalisation."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from seghgan_tf.layers import InstanceNorm
 
 
-def _stage(x, width, name):
+def _stage(x: Any, width: int, name: str) -> Any:
     for i in (1, 2):
         x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv{i}")(x)
         x = layers.ReLU(name=f"{name}_relu{i}")(InstanceNorm(name=f"{name}_norm{i}")(x))

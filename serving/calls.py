@@ -150,11 +150,15 @@ class Retries:
         wait = max(self._random.uniform(ceiling / 2, ceiling), retry_after(error))
         if wait >= remaining:
             return None
+        return wait if self.spend() else None
+
+    def spend(self) -> bool:
+        """Take one attempt from the budget; False where it is empty."""
         with self._lock:
             if self._tokens < 1:
-                return None
+                return False
             self._tokens -= 1
-        return wait
+            return True
 
 
 def retry_after(error: grpc.RpcError) -> float:
@@ -168,9 +172,50 @@ def retry_after(error: grpc.RpcError) -> float:
     return 0.0
 
 
-def channel_options(limit: int) -> list[tuple[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which version answers a client's calls; ValueError where more than one way to choose is given."""
+
+    version: int | None = None
+    label: str | None = None
+    canary: float | None = None
+
+    def __post_init__(self) -> None:
+        if sum(choice is not None for choice in (self.version, self.label, self.canary)) > 1:
+            raise ValueError("Give one of `version`, `label` and `canary`. Received: several")
+        if self.canary is not None and not 0 <= self.canary <= 1:
+            raise ValueError(f"`canary` must be a share from 0 to 1. Received: {self.canary}")
+
+    def of(self, key: str | None) -> tuple[int | None, str | None]:
+        """Return (version, label) for a key; ValueError where a canary share is set and there is no key."""
+        if self.canary is None:
+            return self.version, self.label
+        if key is None:
+            raise ValueError("`key` must name the user or session where `canary` is set. Received: None")
+        return None, canary_label(key, self.canary)
+
+
+def check_size(request: Any, served: "Served") -> None:
+    """Raise ValueError where a request is larger than the model's server takes."""
+    if request.ByteSize() > served.message_bytes:
+        raise ValueError(
+            f"A request may take {served.message_bytes} bytes; send fewer images. Received: {request.ByteSize()}"
+        )
+
+
+def parse_status(reply: Any) -> dict[int, tuple[str, str]]:
+    """Return each version's state and error text from a GetModelStatusResponse."""
+    return {
+        one.version: (STATES.get(one.state, str(one.state)), one.status.error_message)
+        for one in reply.model_version_status
+    }
+
+
+def channel_options(limit: int, tls: TLS | None) -> list[tuple[str, Any]]:
     """Return a channel's options: round_robin over all addresses of the name, our own retries, message sizes."""
+    named = [("grpc.ssl_target_name_override", tls.server_name)] if tls is not None and tls.server_name else []
     return [
+        *named,
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.enable_retries", 0),
         ("grpc.max_send_message_length", limit),

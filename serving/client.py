@@ -48,20 +48,16 @@ class SegHGANClient:
         timeout: float = 30.0,
         retry: Retry = Retry(),  # noqa: B008  # immutable
     ) -> None:
-        if sum(choice is not None for choice in (version, label, canary)) > 1:
-            raise ValueError("Give one of `version`, `label` and `canary`. Received: several")
         self.target, self.model, self.timeout = target, model, timeout
-        self._tls, self._version, self._label, self._canary = tls, version, label, canary
+        self._tls, self._choice = tls, calls.Choice(version, label, canary)
         self._retries = calls.Retries(retry)
         self._channel = self._open(4 << 20)
         self._served: Served | None = None
 
     def _open(self, limit: int) -> grpc.Channel:
-        options = calls.channel_options(limit)
+        options = calls.channel_options(limit, self._tls)
         if self._tls is None:
             return grpc.insecure_channel(self.target, options)
-        if self._tls.server_name:
-            options.append(("grpc.ssl_target_name_override", self._tls.server_name))
         return grpc.secure_channel(self.target, self._tls.credentials(), options)
 
     def __enter__(self) -> Self:
@@ -98,19 +94,11 @@ class SegHGANClient:
                 return reply, trailing.get("x-served-by", "")
         raise ClientError(f"{self.target}: no attempt was made")
 
-    def _choice(self, key: str | None) -> tuple[int | None, str | None]:
-        if self._canary is None:
-            return self._version, self._label
-        if key is None:
-            raise ValueError("`key` must name the user or session where `canary` is set. Received: None")
-        return None, calls.canary_label(key, self._canary)
-
     def served(self) -> Served:
         """Return the version and signatures of the model, asked for once; message sizes follow from them."""
         if self._served is None:
             request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
-            version, label = self._choice("")
-            calls.fill_spec(request.model_spec, self.model, version, label)
+            calls.fill_spec(request.model_spec, self.model, *self._choice.of(""))
             served = calls.parse_metadata(self._call(calls.METADATA, request)[0])
             small, self._channel = self._channel, self._open(served.message_bytes)
             small.close()
@@ -127,10 +115,9 @@ class SegHGANClient:
         timeout: float | None = None,
     ) -> Reply:
         """Run a signature as it is; `outputs` limits what comes back."""
-        limit = self.served().message_bytes
-        request = calls.predict_request(self.model, signature, inputs, *self._choice(key), outputs)
-        if request.ByteSize() > limit:
-            raise ValueError(f"A request may take {limit} bytes; send fewer images. Received: {request.ByteSize()}")
+        served = self.served()
+        request = calls.predict_request(self.model, signature, inputs, *self._choice.of(key), outputs)
+        calls.check_size(request, served)
         reply, served_by = self._call(calls.PREDICT, request, timeout)
         arrays = {name: tensors.decode(proto) for name, proto in reply.outputs.items()}
         return Reply(reply.model_spec.version.value, arrays, served_by)
@@ -202,8 +189,4 @@ class SegHGANClient:
         """Return each version's state (AVAILABLE and so on) and error text, newest first."""
         request = messages.GetModelStatusRequest()
         request.model_spec.name = self.model
-        reply, _ = self._call(calls.STATUS, request)
-        return {
-            one.version: (calls.STATES.get(one.state, str(one.state)), one.status.error_message)
-            for one in reply.model_version_status
-        }
+        return calls.parse_status(self._call(calls.STATUS, request)[0])

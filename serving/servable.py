@@ -113,6 +113,8 @@ class Servable:
                 name: tf.constant(array, tf.string if array.dtype == object else None) for name, array in inputs.items()
             }
             return {name: np.asarray(tensor.numpy()) for name, tensor in function(**fed).items()}
+        except UnicodeDecodeError as error:  # TensorFlow quotes the bytes it could not decode
+            raise invalid(f"`{next(iter(inputs))}` cannot be read: its bytes are not what they claim to be.") from error
         except tf.errors.UnavailableError as error:
             raise ServingError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"The batch queue is full: {error.message}"

@@ -44,7 +44,11 @@ def _decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     shape = _photo_shape(encoded)
     with tf.control_dependencies([shape]):
         is_png = tf.equal(tf.strings.substr(encoded, 0, 8), PNG_MAGIC)
-        photo = tf.cond(is_png, lambda: tf.io.decode_png(encoded, 3), lambda: tf.io.decode_jpeg(encoded, 3))
+        photo = tf.cond(
+            is_png,
+            lambda: tf.io.decode_png(encoded, 3),
+            lambda: tf.io.decode_jpeg(encoded, 3, dct_method="INTEGER_ACCURATE"),
+        )
     side = tf.minimum(shape[0], shape[1])
     return photo, (shape - side) // 2, side
 

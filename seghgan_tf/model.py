@@ -321,7 +321,7 @@ class SegHGAN(keras.Model):
 
     def _judges(self, parts: Mapping[str, Part]) -> Iterator[tuple[Any, Any, tf.Tensor | None, float]]:
         """Yield each critic with the view it judges, the labels it can see (None: all) and its weight."""
-        yield self.critic, lambda x: x, None, 1.0
+        yield self.critic, tf.identity, None, 1.0
         for name, part in parts.items():
             yield (
                 self.local_critics[name],

@@ -1,0 +1,99 @@
+"""What readers yield: photos not yet opened, and entries that a data set cannot take, each with its reason."""
+
+import dataclasses
+import enum
+import json
+import os
+from typing import NamedTuple
+
+
+class Reason(enum.StrEnum):
+    """Why a file or a row of annotations was rejected."""
+
+    EMPTY = "empty_file"
+    UNREADABLE = "unreadable_file"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated_image"
+    TOO_LARGE = "too_many_pixels"
+    TOO_SMALL = "too_small"
+    COLORS = "unsupported_colors"
+    ANIMATED = "animated_image"
+    MASK_MISSING = "missing_mask"
+    MASK_BROKEN = "broken_mask"
+    MASK_SIZE = "wrong_mask_size"
+    MASK_IDS = "wrong_mask_ids"
+    ACTION_UNITS = "action_unit_out_of_range"
+    NOT_A_NUMBER = "not_a_number"
+    LABEL = "unknown_label"
+    OUT_OF_RANGE = "out_of_range"
+    ANNOTATION = "broken_annotation"
+    NAME = "unknown_file_name"
+    DUPLICATE = "duplicate_id"
+    NO_FACE = "no_face_found"
+    SEVERAL_FACES = "several_faces"
+    LOOP = "symlink_loop"
+
+
+class Reject(NamedTuple):
+    """An entry that was left out: its file, the reason, and what exactly was found.
+
+    With `excluded` it is whole but not wanted: a filter or the data set's own "no face" label; `reason` is then the name of that.
+    """
+
+    file: str
+    reason: str
+    detail: str
+    excluded: bool = False
+
+
+class Rejected(Exception):  # noqa: N818 - it carries a reason, and is caught by name
+    """Raised where a photo cannot become a record."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """A photo of a data set, not yet opened, with all that its annotations say.
+
+    `name` is its path inside the data set, by which other tables know it. `mask` is a file of class ids in the order
+    `mask_order` ("g_mask" or "bisenet"), or, for "parts", the common beginning of one file a part. `points` are the five
+    landmarks x, y in the photo's pixels: the eye at the image's left, the other eye, the tip of the nose, the mouth's corner at the
+    image's left, the other corner. `split` is None where the data set leaves it to us. Whatever is None is unknown.
+    """
+
+    image_id: str
+    path: str
+    name: str
+    subject_id: str | None = None
+    split: str | None = None
+    mask: str | None = None
+    mask_order: str = "g_mask"
+    aus: dict[str, float] | None = None
+    label: int | None = None
+    valence: float | None = None
+    arousal: float | None = None
+    points: tuple[float, ...] | None = None
+
+    def to_json(self) -> str:
+        """Return the photo as one line of JSON; what is unknown is left out."""
+        return json.dumps({key: value for key, value in vars(self).items() if value is not None})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Photo":
+        """Return the photo that `to_json` wrote."""
+        fields = json.loads(text)
+        if "points" in fields:
+            fields["points"] = tuple(fields["points"])
+        return cls(**fields)
+
+
+def readable(name: str) -> str:
+    r"""Return a file name as text that every encoding can hold; bytes that are no UTF-8 become \xNN.
+
+    >>> readable("caf\udce9.jpg")
+    'caf\\xe9.jpg'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC services and grpc.health.v1 over an `Engine`."""
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -34,6 +35,22 @@ MODEL = "tensorflow.serving.ModelService"
 HEALTH_NAMES = ("", "PredictionService", "ModelService", PREDICTION, MODEL)
 SPARE_THREADS = 16
 """Threads beyond those that run and wait, which shed, answer status calls and health."""
+
+
+class _Active:
+    """How many calls are being answered."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.count -= 1
 
 
 class _Call(NamedTuple):
@@ -202,7 +219,9 @@ def _request_id(context: grpc.ServicerContext) -> str:
     return uuid.uuid4().hex
 
 
-def _handler(engine: Engine, method: str, function: Callable[[bytes, _Call], bytes]) -> grpc.RpcMethodHandler:
+def _handler(
+    engine: Engine, active: _Active, method: str, function: Callable[[bytes, _Call], bytes]
+) -> grpc.RpcMethodHandler:
     settings = engine.settings
 
     def handle(raw: bytes, context: grpc.ServicerContext) -> bytes:
@@ -214,7 +233,8 @@ def _handler(engine: Engine, method: str, function: Callable[[bytes, _Call], byt
         try:
             if settings.client_identities and not tls.identities(context) & set(settings.client_identities):
                 raise ServingError(grpc.StatusCode.PERMISSION_DENIED, "Your certificate's name is not on the list.")
-            answer = function(raw, call)
+            with active:
+                answer = function(raw, call)
         except ServingError as refused:
             error = refused
             level = logging.DEBUG if error.code in SHED else logging.WARNING
@@ -251,6 +271,7 @@ class GrpcServer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._active = _Active()
         limit = engine.message_bytes()
         threads = engine.gate.running + engine.gate.waiting + SPARE_THREADS
         self._server = grpc.server(
@@ -277,7 +298,7 @@ class GrpcServer:
         }
         model = {"GetModelStatus": services.status, "HandleReloadConfigRequest": services.reload}
         for service, methods in ((PREDICTION, prediction), (MODEL, model)):
-            handlers = {name: _handler(engine, name, function) for name, function in methods.items()}
+            handlers = {name: _handler(engine, self._active, name, function) for name, function in methods.items()}
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         self._health = health.HealthServicer(
             experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(2, thread_name_prefix="health")
@@ -314,5 +335,11 @@ class GrpcServer:
         self._server.start()
 
     def stop(self, grace: float) -> None:
-        """Stop accepting and wait until what runs is done, at most `grace` seconds."""
-        self._server.stop(grace).wait()
+        """Stop accepting and wait until what runs is done, at most `grace` seconds; health streams do not count."""
+        end = time.monotonic() + grace
+        stopped = self._server.stop(grace)
+        idle = 0
+        while idle < 3 and time.monotonic() < end and not stopped.wait(0.05):
+            idle = 0 if self._active.count else idle + 1
+        stopped.wait(max(0.0, min(1.0, end - time.monotonic())))
+        self._server.stop(None).wait()

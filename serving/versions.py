@@ -19,6 +19,10 @@ from serving.servable import Servable
 logger = logging.getLogger(__name__)
 
 
+_REMEMBERED = 16
+"""Unloaded versions whose end a status call still tells."""
+
+
 class State(IntEnum):
     """ModelVersionStatus.State of TensorFlow Serving."""
 
@@ -211,6 +215,9 @@ class Models:
             old = [one for number, one in versions.items() if number not in keep]
         if replaced:
             self._unload(config.name, old)
+        ended = sorted(number for number, one in versions.items() if one.state is State.END and number not in keep)
+        for number in ended[:-_REMEMBERED]:
+            del versions[number]
 
     def _ensure(self, config: ModelConfig, version: _Version) -> None:
         if version.state in (State.AVAILABLE, State.UNLOADING):

@@ -1,0 +1,215 @@
+"""The client edits what people have, bounds what it sends, retries what may be retried, and says what went wrong."""
+
+import asyncio
+import io
+from concurrent import futures
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving import calls
+from serving.async_client import AsyncSegHGANClient
+from serving.calls import InvalidRequest, ModelNotFound, Retry, ServerBusy, ServerUnavailable
+from serving.client import SegHGANClient
+
+FULL = [1.0, 1.0, 1.0]
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Any:
+    with SegHGANClient(address) as opened:
+        yield opened
+
+
+def png(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_arrays_come_back_as_the_array_they_were(client: SegHGANClient, face: np.ndarray) -> None:
+    edited = client.edit(face, FULL)
+    assert edited.dtype == np.uint8
+    np.testing.assert_array_equal(edited, np.clip(face + 63.75, 0, 255).round().astype(np.uint8))
+    real = face.astype(np.float32) / 127.5 - 1
+    np.testing.assert_allclose(client.edit(real, FULL), np.clip(real + 0.5, -1, 1), atol=1e-6)
+
+
+def test_only_the_chosen_region_changes(client: SegHGANClient, face: np.ndarray) -> None:
+    edited = client.edit(face, FULL, regions=["mouth"])
+    np.testing.assert_array_equal(edited[:21], face[:21])
+    assert (edited[22:] != face[22:]).any()
+    np.testing.assert_array_equal(client.edit(face, FULL, regions=[]), face)
+
+
+def test_pil_images_and_files_keep_their_own_size(client: SegHGANClient) -> None:
+    photo = np.random.default_rng(1).integers(0, 190, (50, 70, 3), np.uint8)
+    edited = client.edit(Image.fromarray(photo), FULL)
+    assert edited.size == (70, 50)
+    np.testing.assert_array_equal(np.asarray(edited), photo + 64)
+    as_png = client.edit(png(photo), FULL)
+    assert as_png.startswith(b"\x89PNG")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(as_png))), photo + 64)
+    assert client.edit(png(photo), FULL, jpeg_quality=90).startswith(b"\xff\xd8\xff")
+
+
+def test_segment_and_analyze(client: SegHGANClient, face: np.ndarray) -> None:
+    labels, regions = client.segment(face)
+    assert (labels.shape, labels.dtype, regions.shape) == ((32, 32), np.uint8, (32, 32, 3))
+    assert client.analyze(face).shape == (3,)
+    assert client.analyze(Image.fromarray(face)).shape == (3,)
+
+
+def test_edit_many_keeps_order_and_reads_no_further_ahead_than_it_may(client: SegHGANClient) -> None:
+    taken = []
+
+    def pictures() -> Any:
+        for i in range(30):
+            taken.append(i)
+            yield np.full((32, 32, 3), i, np.uint8)
+
+    edited = client.edit_many(pictures(), FULL, batch_size=2, in_flight=3)
+    assert next(edited)[0, 0, 0] == 64
+    assert len(taken) <= 2 * 3 + 1
+    assert [one[0, 0, 0] for one in edited] == [i + 64 for i in range(1, 30)]
+
+
+def test_edit_many_takes_mixed_kinds(client: SegHGANClient, face: np.ndarray) -> None:
+    edited = list(client.edit_many([face, png(face), Image.fromarray(face), face], FULL))
+    assert [type(one) for one in edited] == [np.ndarray, bytes, Image.Image, np.ndarray]
+
+
+def test_what_does_not_fit_the_model_is_refused_before_it_is_sent(client: SegHGANClient, face: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="`expression` must have 3 numbers"):
+        client.edit(face, [1.0])
+    with pytest.raises(ValueError, match="`regions` must be among"):
+        client.edit(face, FULL, regions=["ears"])
+    with pytest.raises(ValueError, match="`image` must have shape"):
+        client.edit(face[:16], FULL)
+    with pytest.raises(ValueError, match="send fewer images"):
+        client.predict("analyze", {"image": np.zeros((3000, 32, 32, 3), np.float32)})
+
+
+def test_errors_have_types_that_say_what_to_do(client: SegHGANClient, address: str, face: np.ndarray) -> None:
+    with pytest.raises(InvalidRequest, match="JPEG"):
+        client.edit(b"no photo" * 20, FULL)
+    with SegHGANClient(address, model="nobody") as other, pytest.raises(ModelNotFound, match="seghgan status"):
+        other.analyze(face)
+    with pytest.raises(ModelNotFound, match="paint"):
+        client.predict("paint", {})
+    with SegHGANClient("localhost:1", timeout=2.0) as nobody, pytest.raises(ServerUnavailable, match="seghgan serve"):
+        nobody.status()
+    with pytest.raises(ValueError, match="several"):
+        SegHGANClient(address, version=1, label="stable")
+
+
+def test_the_answering_version_can_be_chosen(address: str, face: np.ndarray) -> None:
+    with SegHGANClient(address, version=1) as client:
+        assert client.analyze(face).shape == (3,)
+    with SegHGANClient(address, version=9) as client, pytest.raises(ModelNotFound, match="Specific"):
+        client.analyze(face)
+    with SegHGANClient(address, label="nightly") as client, pytest.raises(InvalidRequest):
+        client.analyze(face)
+
+
+def test_the_canary_split_is_sticky_and_has_its_share() -> None:
+    labels = [calls.canary_label(f"user {i}", 0.2) for i in range(2000)]
+    assert labels == [calls.canary_label(f"user {i}", 0.2) for i in range(2000)]
+    assert 320 < labels.count("canary") < 480
+    grown = [calls.canary_label(f"user {i}", 0.5) for i in range(2000)]
+    assert all(later == "canary" for first, later in zip(labels, grown, strict=True) if first == "canary")
+
+
+class Stub:
+    """A gRPC server that answers every call with these codes in turn, then OK."""
+
+    def __init__(self, codes: list[grpc.StatusCode]) -> None:
+        self.codes = list(codes)
+        self.calls = 0
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+            self.calls += 1
+            if self.codes:
+                context.abort(self.codes.pop(0), "as told")
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@pytest.fixture
+def stub() -> Any:
+    servers = []
+
+    def start(*codes: grpc.StatusCode) -> tuple[Stub, str]:
+        made = Stub(list(codes))
+        server = grpc.server(futures.ThreadPoolExecutor(4))
+        server.add_generic_rpc_handlers((made,))
+        port = server.add_insecure_port("localhost:0")
+        server.start()
+        servers.append(server)
+        return made, f"localhost:{port}"
+
+    yield start
+    for server in servers:
+        server.stop(None).wait()
+
+
+BUSY, GONE = grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE
+
+
+def test_busy_and_unavailable_are_retried(stub: Any) -> None:
+    made, target = stub(BUSY, GONE)
+    with SegHGANClient(target, retry=Retry(first=0.001)) as client:
+        assert client.status() == {}
+    assert made.calls == 3
+
+
+def test_retries_end(stub: Any) -> None:
+    made, target = stub(*[BUSY] * 10)
+    with (
+        SegHGANClient(target, retry=Retry(attempts=3, first=0.001)) as client,
+        pytest.raises(ServerBusy, match="fewer"),
+    ):
+        client.status()
+    assert made.calls == 3
+
+
+@pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c not in (BUSY, GONE, grpc.StatusCode.OK)])
+def test_nothing_else_is_retried(stub: Any, code: grpc.StatusCode) -> None:
+    made, target = stub(code)
+    with SegHGANClient(target) as client, pytest.raises(calls.ClientError) as caught:
+        client.status()
+    assert caught.value.code is code
+    assert made.calls == 1
+
+
+def test_asyncio_does_the_same(address: str, face: np.ndarray) -> None:
+    async def everything() -> None:
+        async with AsyncSegHGANClient(address) as client:
+            edited, again = await asyncio.gather(client.edit(face, FULL), client.edit(Image.fromarray(face), FULL))
+            np.testing.assert_array_equal(edited, np.clip(face + 63.75, 0, 255).round().astype(np.uint8))
+            np.testing.assert_array_equal(again, edited)
+            many = [one async for one in client.edit_many([np.full((32, 32, 3), i, np.uint8) for i in range(9)], FULL)]
+            assert [one[0, 0, 0] for one in many] == [i + 64 for i in range(9)]
+            assert (await client.segment(face))[0].shape == (32, 32)
+            assert (await client.analyze(face)).shape == (3,)
+            assert 1 in await client.status()
+            with pytest.raises(InvalidRequest):
+                await client.edit(b"no photo" * 20, FULL)
+
+    asyncio.run(everything())
+
+
+def test_asyncio_retries_and_hedges(stub: Any) -> None:
+    retried, target = stub(BUSY, GONE)
+
+    async def status() -> None:
+        async with AsyncSegHGANClient(target, retry=Retry(first=0.001)) as client:
+            assert await client.status() == {}
+
+    asyncio.run(status())
+    assert retried.calls == 3

@@ -1,0 +1,229 @@
+"""The server as a process: it tells its ports, drains at SIGTERM, survives its neighbours' deaths, and explains itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typer.testing import CliRunner
+
+from serving import binary, cli
+from serving.client import Retry, SegHGANClient
+from serving.settings import CONFIG, Settings
+
+FACE = np.zeros((32, 32, 3), np.uint8)
+
+
+class Process:
+    """A server process; `port` is the gRPC port."""
+
+    def __init__(self, export: Path, folder: Path, *flags: str, port: int = 0) -> None:
+        self.port_file = folder / f"ports-{time.monotonic_ns()}.json"
+        command = [sys.executable, "-m", "serving.server", "--model-dir", str(export), "--grpc-port", str(port)]
+        command += ["--rest-port", "none", "--port-file", str(self.port_file), *flags]
+        self.log = (folder / f"{self.port_file.name}.log").open("w+")
+        self.process = subprocess.Popen(command, stderr=self.log, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
+        end = time.monotonic() + 60
+        while not self.port_file.exists():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.process.kill()
+                pytest.fail(self.logs())
+            time.sleep(0.02)
+        self.port = json.loads(self.port_file.read_text())["grpc"]
+
+    def logs(self) -> str:
+        self.log.seek(0)
+        return self.log.read()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def start(export_v1: Path, tmp_path: Path) -> Any:
+    """Start a process over the shared export; all are ended after the test."""
+    started: list[Process] = []
+
+    def run(*flags: str, port: int = 0) -> Process:
+        started.append(Process(export_v1.parent, tmp_path, *flags, port=port))
+        return started[-1]
+
+    yield run
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+        one.log.close()
+
+
+def test_sigterm_finishes_what_runs_reports_not_serving_and_exits_0(start: Any) -> None:
+    server = start("--lame-duck-seconds", "0.5")
+    seen = []
+    answered = 0
+    with (
+        grpc.insecure_channel(f"localhost:{server.port}") as channel,
+        SegHGANClient(f"localhost:{server.port}") as client,
+    ):
+        client.served()
+        health = health_pb2_grpc.HealthStub(channel)
+
+        def watch() -> None:
+            try:
+                for one in health.Watch(health_pb2.HealthCheckRequest()):
+                    seen.append(one.status)
+            except grpc.RpcError:
+                return
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        while not seen:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        while len(seen) < 2:
+            client.analyze(FACE)
+            answered += 1
+        client.analyze(FACE)
+        assert server.process.wait(30) == 0
+        watcher.join()
+    assert seen[:2] == [1, 2]
+    assert answered >= 1
+    assert not server.port_file.exists()
+    lines = [json.loads(line) for line in server.logs().splitlines() if line.startswith("{")]
+    assert [line["message"] for line in lines][-1] == "stopped"
+    assert {line["server"] for line in lines} == {"embedded"}
+
+
+@pytest.mark.slow
+def test_two_servers_behind_one_client_survive_restarts_and_a_kill(start: Any) -> None:
+    servers = [start() for _ in range(2)]
+    target = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    stop = threading.Event()
+    answered, failed = [], []
+
+    def load() -> None:
+        with SegHGANClient(target, retry=Retry(attempts=8)) as client:
+            while not stop.is_set():
+                try:
+                    client.analyze(FACE)
+                    answered.append(1)
+                except Exception as error:  # noqa: BLE001  # every failure counts
+                    failed.append(repr(error))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        port = servers[0].port
+        servers[0].stop(number)
+        servers[0] = start(port=port)
+        time.sleep(0.5)
+    stop.set()
+    thread.join()
+    for server in servers:
+        assert server.stop() == 0
+    assert failed == []
+    assert len(answered) > 10
+
+
+def _fails(*arguments: str) -> tuple[int, str]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "serving.server", *arguments], capture_output=True, text=True, timeout=60
+    )
+    return ran.returncode, ran.stderr.strip().splitlines()[-1]
+
+
+def test_a_folder_without_models_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    code, line = _fails("--model-dir", str(tmp_path / "nothing"))
+    assert code == 1
+    assert line.startswith("error: `model_dir` must be a folder")
+
+
+def test_wrong_usage_exits_2() -> None:
+    code, line = _fails()
+    assert code == 2
+    assert "neither" in line
+
+
+def test_a_taken_port_is_named(embedded: Any, export_v1: Path, run_server: Any) -> None:
+    from serving.engine import Engine
+    from serving.grpc_server import GrpcServer
+
+    port = int(embedded[1].rsplit(":", 1)[1])
+    engine = Engine(
+        Settings(
+            model_dir=export_v1.parent,
+            host="127.0.0.1",
+            grpc_port=port,
+            rest_port=None,
+            file_system_poll_wait_seconds=0,
+        )
+    )
+    engine.start()
+    with pytest.raises(OSError, match="must be free"):
+        GrpcServer(engine)
+    engine.close()
+
+
+@pytest.fixture
+def app() -> Any:
+    import typer
+
+    app = typer.Typer()
+    for command in (cli.serve, cli.status, cli.bench_serve):
+        app.command()(command)
+    return app
+
+
+def test_status_shows_versions_and_signatures(app: Any, address: str) -> None:
+    ran = CliRunner().invoke(app, ["status", "--server", address])
+    assert "version 1: AVAILABLE  <- answers" in ran.output
+    assert "images of 32 px, expressions of 3 numbers" in ran.output
+    parsed = json.loads(CliRunner().invoke(app, ["status", "--server", address, "--json"]).output)
+    assert parsed["versions"]["1"]["state"] == "AVAILABLE"
+
+
+def test_bench_serve_measures(app: Any, address: str) -> None:
+    ran = CliRunner().invoke(app, ["bench-serve", "--server", address, "--seconds", "0.3", "--clients", "2"])
+    figures = json.loads(ran.output)
+    assert figures["errors"] == {}
+    assert figures["requests"] > 0
+
+
+def test_serve_prints_the_docker_command(app: Any, export_v1: Path) -> None:
+    ran = CliRunner().invoke(app, ["serve", str(export_v1.parent), "--docker"])
+    assert "--enable_profiler=false" in ran.output
+    assert binary.IMAGE in ran.output
+
+
+def test_the_binary_backend_runs_the_binary_on_path_with_the_shipped_configuration(
+    export_v1: Path, tmp_path: Path
+) -> None:
+    stand_in = tmp_path / "tensorflow_model_server"
+    stand_in.write_text('#!/bin/sh\nfor flag in "$@"; do echo "$flag"; done\n')
+    stand_in.chmod(0o755)
+    code = "import typer; from serving import cli; app = typer.Typer(); app.command()(cli.serve); app()"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(export_v1.parent)], capture_output=True, text=True, env=environment, timeout=60
+    )
+    flags = ran.stdout.split()
+    assert f"--model_base_path={export_v1.parent}" in flags
+    assert f"--batching_parameters_file={CONFIG}/batching_parameters.pbtxt" in flags
+    assert "backend: binary" in ran.stderr
+
+
+def test_without_the_binary_its_backend_is_refused_with_the_docker_command(
+    app: Any, export_v1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    ran = CliRunner().invoke(app, ["serve", str(export_v1.parent), "--backend", "binary"])
+    assert isinstance(ran.exception, OSError)
+    assert "docker run" in str(ran.exception)

@@ -1,0 +1,121 @@
+"""TLS and mTLS: one kind of client is accepted, every other is not, and certificates change without a dropped call."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.client import TLS, ClientError, Retry, SegHGANClient
+
+trustme = pytest.importorskip("trustme", reason="makes certificates: pip install trustme (extra dev)")
+
+FACE = np.zeros((32, 32, 3), np.uint8)
+
+
+class Certificates:
+    """An authority, the server's files, and clients' credentials."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = trustme.CA()
+        self.issue_server()
+        (folder / "clients.pem").write_bytes(self.authority.cert_pem.bytes())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"tls_key": self.folder / "key.pem", "tls_cert": self.folder / "cert.pem"}
+
+    def issue_server(self, name: str = "localhost") -> None:
+        issued = self.authority.issue_cert(name)
+        (self.folder / "key.pem").write_bytes(issued.private_key_pem.bytes())
+        (self.folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+
+    def client(self, name: str = "editor", authority: Any = None, expired: bool = False) -> TLS:
+        past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+        long_ago = past - datetime.timedelta(days=1)
+        dates = {"not_after": past, "not_before": long_ago} if expired else {}
+        issued = (authority or self.authority).issue_cert(name, common_name=name, **dates)
+        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        return TLS(self.authority.cert_pem.bytes(), chain, issued.private_key_pem.bytes())
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
+
+
+def works(address: str, tls: TLS | None) -> bool:
+    with SegHGANClient(address, tls, timeout=5.0, retry=Retry(attempts=1)) as client:
+        try:
+            client.analyze(FACE)
+        except ClientError:
+            return False
+    return True
+
+
+def test_mtls_accepts_the_named_client_and_refuses_five_others(
+    run_server: Any, export: Path, certificates: Certificates
+) -> None:
+    ca = certificates.folder / "clients.pem"
+    with run_server(model_dir=export, **certificates.settings, tls_client_ca=ca, client_identities=("editor",)) as (
+        _,
+        address,
+    ):
+        assert works(address, certificates.client())
+        refused = {
+            "no certificate": TLS(certificates.authority.cert_pem.bytes()),
+            "another authority": certificates.client(authority=trustme.CA()),
+            "expired": certificates.client(expired=True),
+            "another name": certificates.client("stranger"),
+            "plain text": None,
+        }
+        assert [name for name, tls in refused.items() if works(address, tls)] == []
+        assert works(address, certificates.client())
+
+
+def test_a_client_refuses_a_server_of_another_name_or_authority(
+    run_server: Any, export: Path, certificates: Certificates
+) -> None:
+    with run_server(model_dir=export, **certificates.settings) as (_, address):
+        assert works(address, TLS(certificates.authority.cert_pem.bytes()))
+        assert not works(address, TLS(trustme.CA().cert_pem.bytes()))
+        assert not works(address, TLS(certificates.authority.cert_pem.bytes(), server_name="elsewhere"))
+
+
+def test_new_certificates_are_taken_up_and_open_connections_live_on(
+    run_server: Any, export: Path, certificates: Certificates
+) -> None:
+    with run_server(model_dir=export, **certificates.settings) as (_, address):
+        before = TLS(certificates.authority.cert_pem.bytes())
+        with SegHGANClient(address, before, retry=Retry(attempts=1)) as open_client:
+            open_client.analyze(FACE)
+            (certificates.folder / "cert.pem").write_text("half a file")
+            assert works(address, before)
+            certificates.authority = trustme.CA()
+            certificates.issue_server()
+            after = TLS(certificates.authority.cert_pem.bytes())
+            assert works(address, after)
+            assert not works(address, before)
+            open_client.analyze(FACE)
+
+
+def test_tensorflow_servings_ssl_config_is_read(run_server: Any, export: Path, certificates: Certificates) -> None:
+    def quoted(name: str) -> str:
+        return '"' + (certificates.folder / name).read_text().replace("\n", "\\n") + '"'
+
+    path = certificates.folder / "ssl.config"
+    path.write_text(
+        f"server_key: {quoted('key.pem')} server_cert: {quoted('cert.pem')} "
+        f"custom_ca: {quoted('clients.pem')} client_verify: true"
+    )
+    with run_server(model_dir=export, ssl_config_file=path) as (_, address):
+        assert works(address, certificates.client())
+        assert not works(address, TLS(certificates.authority.cert_pem.bytes()))
+
+
+def test_unusable_certificates_stop_the_start(run_server: Any, export: Path, certificates: Certificates) -> None:
+    (certificates.folder / "cert.pem").write_text("nonsense")
+    with pytest.raises(ValueError, match="must be PEM"), run_server(model_dir=export, **certificates.settings):
+        pass

@@ -1,0 +1,296 @@
+"""Versions come and go while requests are answered; broken folders change nothing; labels move by their rules."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from serving.client import SegHGANClient
+from serving.engine import Engine, Request
+from serving.errors import ServingError
+from serving.model_config import read_models
+from serving.settings import Settings
+
+IMAGE = np.zeros((1, 32, 32, 3), np.float32)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail("it did not happen in time")
+        time.sleep(0.01)
+
+
+def states(engine: Engine) -> dict[int, str]:
+    return {one.version: one.state.name for one in engine.status("seghgan")}
+
+
+def edit(engine: Engine, **choice: Any) -> tuple[int, float]:
+    inputs = {
+        "image": IMAGE,
+        "expression": np.ones((1, 3), np.float32),
+        "regions": np.float32([[1, 0, 0, 0]]),
+    }
+    answer = engine.predict(lambda: Request("seghgan", inputs, **choice))
+    return answer.version, float(answer.outputs["edited"][0, 0, 0, 0])
+
+
+@pytest.fixture
+def engine(export: Path) -> Any:
+    made = Engine(Settings(model_dir=export, file_system_poll_wait_seconds=0))
+    made.start()
+    yield made
+    made.close()
+
+
+def test_a_new_version_replaces_the_old_one_without_a_failed_call(
+    run_server: Any, export: Path, export_v2: Path
+) -> None:
+    with run_server(model_dir=export, file_system_poll_wait_seconds=0.05) as (engine, address):
+        answers: list[tuple[int, float]] = []
+        stop = threading.Event()
+
+        def load() -> None:
+            with SegHGANClient(address) as client:
+                while not stop.is_set():
+                    reply = client.predict(
+                        "serving_default",
+                        {
+                            "image": IMAGE,
+                            "expression": np.ones((1, 3), np.float32),
+                            "regions": np.float32([[1, 0, 0, 0]]),
+                        },
+                    )
+                    answers.append((reply.version, float(reply.outputs["edited"][0, 0, 0, 0])))
+
+        threads = [threading.Thread(target=load) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            shutil.copytree(export_v2, export / ".part")
+            (export / ".part").rename(export / "2")
+            wait_for(lambda: states(engine) == {2: "AVAILABLE", 1: "END"})
+            shutil.rmtree(export / "2")
+            wait_for(lambda: states(engine) == {2: "END", 1: "AVAILABLE"})
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(answers) == {(1, 0.5), (2, 0.25)}
+
+
+def test_calls_in_flight_finish_on_their_version(engine: Engine, export: Path, export_v2: Path) -> None:
+    with engine.models.use("seghgan") as held:
+        shutil.copytree(export_v2, export / "2")
+        polling = threading.Thread(target=engine.models.poll)
+        polling.start()
+        wait_for(lambda: states(engine).get(1) == "UNLOADING")
+        assert edit(engine) == (2, 0.25)
+        assert held.run("analyze", {"image": IMAGE})["expression"].shape == (1, 3)
+    polling.join()
+    assert states(engine) == {2: "AVAILABLE", 1: "END"}
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _bad_warmup(folder: Path) -> None:
+    import json
+
+    from serving import bundle
+
+    (folder / bundle.WARMUP).write_bytes(b"garbage" * 30)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][bundle.WARMUP.as_posix()] = bundle.sha256(folder / bundle.WARMUP)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+FAULTS = {
+    "truncated saved_model.pb": lambda folder: _truncate(folder / "saved_model.pb"),
+    "corrupt variables": lambda folder: _truncate(folder / "variables" / "variables.data-00000-of-00001"),
+    "half-written folder": lambda folder: (folder / "manifest.json").unlink(),
+    "empty folder": lambda folder: (shutil.rmtree(folder), folder.mkdir()),
+    "broken manifest": lambda folder: (folder / "manifest.json").write_text('{"manifest'),
+    "bad warmup": _bad_warmup,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_old_version_serves_on_beside_a_broken_one(
+    engine: Engine, export: Path, export_v2: Path, fault: str
+) -> None:
+    shutil.copytree(export_v2, export / "2")
+    FAULTS[fault](export / "2")
+    engine.models.poll()
+    assert edit(engine) == (1, 0.5)
+    broken = engine.status("seghgan", 2)[0]
+    assert broken.state.name == "END"
+    assert broken.code is not grpc.StatusCode.OK
+    assert broken.message
+    assert str(export) not in broken.message
+    shutil.rmtree(export / "2")
+    shutil.copytree(export_v2, export / "2")
+    engine.models.poll()
+    assert edit(engine) == (2, 0.25)
+
+
+def test_a_vanished_folder_changes_nothing(engine: Engine, export: Path) -> None:
+    export.rename(export.with_name("away"))
+    engine.models.poll()
+    assert edit(engine) == (1, 0.5)
+    assert "cannot be read" in engine.models.troubles["seghgan"]
+
+
+@pytest.mark.parametrize("name", ["-1", "1.5", "v3", "03", "٣", "3.part"])
+def test_folders_that_are_no_version_are_passed_over(engine: Engine, export: Path, export_v2: Path, name: str) -> None:
+    shutil.copytree(export_v2, export / name)
+    engine.models.poll()
+    assert states(engine) == {1: "AVAILABLE"}
+
+
+def test_a_start_without_a_servable_version_says_why(export: Path) -> None:
+    (export / "1" / "saved_model.pb").unlink()
+    engine = Engine(Settings(model_dir=export))
+    with pytest.raises(ValueError, match=r"No version of seghgan can be served: version 1: The export lacks"):
+        engine.start()
+    (export / "1" / "saved_model.pb").touch()
+    with pytest.raises(ValueError, match=r"folder above the version folders"):
+        Engine(Settings(model_dir=export / "1"))
+
+
+CONFIG = """model_config_list {{ config {{
+  name: "seghgan" base_path: "{base}" model_platform: "tensorflow"
+  model_version_policy {{ specific {{ {versions} }} }} {labels} }} }}"""
+
+
+def config(export: Path, versions: list[int], **labels: int) -> str:
+    return CONFIG.format(
+        base=export,
+        versions=" ".join(f"versions: {version}" for version in versions),
+        labels=" ".join(f'version_labels {{ key: "{key}" value: {value} }}' for key, value in labels.items()),
+    )
+
+
+def test_labels_follow_models_config_and_move_only_to_available_versions(
+    export: Path, export_v2: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(config(export, [1], stable=1, canary=1))
+    engine = Engine(Settings(model_config_file=path, file_system_poll_wait_seconds=0))
+    engine.start()
+    try:
+        assert edit(engine, label="stable") == (1, 0.5)
+        with pytest.raises(ServingError) as unknown:
+            edit(engine, label="nightly")
+        assert unknown.value.code is grpc.StatusCode.INVALID_ARGUMENT
+        shutil.copytree(export_v2, export / "2")
+        path.write_text(config(export, [1, 2], stable=1, canary=2))
+        with pytest.raises(ServingError) as early:
+            engine.reload(read_models(path))
+        assert early.value.code is grpc.StatusCode.FAILED_PRECONDITION
+        assert states(engine) == {1: "AVAILABLE"}
+        path.write_text(config(export, [1, 2], stable=1, canary=1))
+        engine.reload(read_models(path))
+        path.write_text(config(export, [1, 2], stable=1, canary=2))
+        engine.reload(read_models(path))
+        assert edit(engine, label="stable") == (1, 0.5)
+        assert edit(engine, label="canary") == (2, 0.25)
+        assert engine.ready()
+    finally:
+        engine.close()
+
+
+def test_the_watched_models_config_is_followed_and_an_unreadable_one_is_not(
+    run_server: Any, export: Path, export_v2: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(export_v2, export / "2")
+    path = tmp_path / "models.config"
+    path.write_text(config(export, [1]))
+    with run_server(model_config_file=path, model_config_file_poll_wait_seconds=0.05) as (engine, _):
+        path.write_text("model_config_list { config { name: ")
+        time.sleep(0.2)
+        assert edit(engine) == (1, 0.5)
+        path.write_text(config(export, [1, 2]))
+        wait_for(lambda: states(engine) == {1: "AVAILABLE", 2: "AVAILABLE"})
+        path.write_text(config(export, [1]))
+        wait_for(lambda: states(engine) == {1: "AVAILABLE", 2: "END"})
+
+
+def test_a_missing_label_makes_the_server_not_ready(export: Path, tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(config(export, [1, 7], stable=7))
+    engine = Engine(Settings(model_config_file=path, file_system_poll_wait_seconds=0))
+    engine.start()
+    try:
+        assert not engine.ready()
+        assert edit(engine) == (1, 0.5)
+        with pytest.raises(ServingError, match=r"Specific\(seghgan, 7\)"):
+            edit(engine, label="stable")
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "must be a model_config_list"),
+        ("model_config_list { config { name: 'a b' base_path: '/x' } }", "`name` must match"),
+        ("model_config_list { config { name: 'a' } }", "`base_path`"),
+        ("model_config_list { config { name: 'a' base_path: '/x' model_platform: 'onnx' } }", "`model_platform`"),
+        ("model_config_list { config { name: 'a' base_path: '/x' } config { name: 'a' base_path: '/y' } }", "twice"),
+        (
+            "model_config_list { config { name: 'a' base_path: '/x' model_version_policy { specific {} } } }",
+            "`specific`",
+        ),
+        (
+            "model_config_list { config { name: 'a' base_path: '/x' version_labels { key: 'x-y' value: 1 } } }",
+            "version_labels",
+        ),
+        (
+            "model_config_list { config { name: 'a' base_path: '/x' model_version_policy { specific { versions: 1 } } version_labels { key: 'x' value: 2 } } }",
+            "must name one of",
+        ),
+        ("model_config_list { nonsense }", "ModelServerConfig"),
+    ],
+)
+def test_an_impossible_models_config_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_models(path)
+
+
+def test_the_shipped_models_config_can_be_read() -> None:
+    from serving.settings import CONFIG as FOLDER
+
+    model = read_models(FOLDER / "models.config")["seghgan"]
+    assert set(model.labels) == {"stable", "canary"}
+    assert set(model.labels.values()) <= set(model.versions)
+
+
+def test_allowed_clients_reload_over_grpc(run_server: Any, export: Path) -> None:
+    from google.protobuf import text_format
+    from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
+
+    with (
+        run_server(model_dir=export, allow_reload=True) as (engine, address),
+        grpc.insecure_channel(address) as channel,
+    ):
+        reload = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
+        request = model_management_pb2.ReloadConfigRequest()
+        with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+            reload(request, timeout=20)
+        text_format.Parse(config(export, [1], stable=1), request.config)
+        assert reload(request, timeout=20).status.error_code == 0
+        assert edit(engine, label="stable") == (1, 0.5)
+        request.config.model_config_list.ClearField("config")
+        assert reload(request, timeout=20).status.error_code == 0
+        with pytest.raises(ServingError, match=r"Latest\(seghgan\)"):
+            edit(engine)

@@ -1,0 +1,96 @@
+"""Seeded mutations of good requests, and cancelled calls: the server stays up, in memory and in threads.
+
+python benchmarks/serve/abuse.py --mutations 20000 --cancels 500 --seed 2112
+"""
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import bench
+import grpc
+import numpy as np
+
+from serving import calls
+from serving.client import SegHGANClient
+from serving.load import example
+
+
+def threads(pid: int) -> int:
+    """Return the number of a process's threads."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def mutate(seed: bytes, random: np.random.Generator) -> bytes:
+    """Change, drop or insert bytes at up to seven places, mostly in the head where the structure is."""
+    raw = bytearray(seed)
+    for _ in range(random.integers(1, 8)):
+        reach = len(raw) if random.random() < 0.2 else min(len(raw), 300)
+        place = int(random.integers(reach))
+        raw[place : place + int(random.integers(0, 4))] = random.bytes(int(random.integers(0, 4)))
+    return bytes(raw)
+
+
+def main() -> None:
+    """Measure and save."""
+    parser = bench.parser(__doc__)
+    parser.set_defaults(size=32, layers=0)
+    parser.add_argument("--mutations", type=int, default=20_000)
+    parser.add_argument("--cancels", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=2112)
+    arguments = parser.parse_args()
+    random = np.random.default_rng(arguments.seed)
+    with bench.workplace(arguments) as (folder, export):
+        server = bench.Server(export, folder, "--log-level", "error")
+        with SegHGANClient(server.address) as client, grpc.insecure_channel(server.address) as channel:
+            served = client.served()
+            seeds = [
+                calls.predict_request("seghgan", name, example(served, name, 1), None, None).SerializeToString()
+                for name in served.signatures
+            ]
+            call = channel.unary_unary(calls.PREDICT)
+            codes: Counter[str] = Counter()
+            memory = []
+            for i in range(arguments.mutations):
+                try:
+                    call(mutate(seeds[int(random.integers(len(seeds)))], random), timeout=30)
+                    codes["OK"] += 1
+                except grpc.RpcError as error:
+                    codes[error.code().name] += 1
+                if i % (arguments.mutations // 10) == 0:
+                    memory.append(server.rss())
+            memory.append(server.rss())
+            before = threads(server.process.pid)
+            outcomes: Counter[str] = Counter()
+            futures = []
+            for i in range(arguments.cancels):
+                futures.append(call.future(seeds[0], timeout=5))
+                if i % 2:
+                    futures[-1].cancel()
+                else:
+                    time.sleep(0.001)
+                    futures[-1].cancel()
+            for future in futures:
+                outcomes[future.code().name] += 1
+            time.sleep(1.0)
+            after = threads(server.process.pid)
+            alive = client.analyze(np.zeros((arguments.size, arguments.size, 3), np.uint8)).shape == (
+                served.expression_size,
+            )
+        code = server.stop()
+    result = {
+        "seed": arguments.seed,
+        "mutations": arguments.mutations,
+        "codes": dict(codes),
+        "rss_kb": memory,
+        "cancels": arguments.cancels,
+        "outcomes": dict(outcomes),
+        "threads_before_and_after_cancels": [before, after],
+        "answers_afterwards": alive,
+        "exit_code": code,
+    }
+    bench.save("abuse", arguments, result)
+
+
+if __name__ == "__main__":
+    main()

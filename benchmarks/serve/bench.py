@@ -1,0 +1,156 @@
+"""What the serving benchmarks share: an export, server processes, an open-loop load, and results as JSON."""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from serving import calls
+from serving.client import SegHGANClient
+from serving.load import example
+
+ROOT = Path(__file__).parents[2]
+FAKE = ROOT / "tests" / "serving" / "fake_export.py"
+
+
+def parser(text: str) -> argparse.ArgumentParser:
+    """Arguments that every benchmark has."""
+    made = argparse.ArgumentParser(description=text)
+    made.add_argument("--size", type=int, default=128, help="image size in px")
+    made.add_argument("--layers", type=int, default=4, help="3x3 convolutions of the stand-in model, 16 channels each")
+    made.add_argument("--out", type=Path, default=Path(__file__).with_name("results"), help="folder of results")
+    return made
+
+
+def write_export(root: Path, version: int, size: int, layers: int, strength: float = 0.5) -> Path:
+    """Write a stand-in export in a process of its own."""
+    flags = [f"--version={version}", f"--size={size}", f"--layers={layers}", f"--strength={strength}"]
+    subprocess.run([sys.executable, FAKE, root, *flags], check=True, capture_output=True)
+    return root / str(version)
+
+
+class Server:
+    """An embedded server process over an export folder."""
+
+    def __init__(self, export: Path, folder: Path, *flags: str, port: int = 0) -> None:
+        self.port_file = folder / f"ports-{time.monotonic_ns()}.json"
+        self.log = (folder / f"{self.port_file.stem}.log").open("w+")
+        command = [
+            sys.executable,
+            "-m",
+            "serving.server",
+            "--model-dir",
+            export,
+            "--grpc-port",
+            str(port),
+            "--rest-port",
+            "none",
+        ]
+        self.process = subprocess.Popen([*command, "--port-file", self.port_file, *flags], stderr=self.log)
+        while not self.port_file.exists():
+            if self.process.poll() is not None:
+                self.log.seek(0)
+                raise RuntimeError(self.log.read())
+            time.sleep(0.02)
+        self.port = json.loads(self.port_file.read_text())["grpc"]
+        self.address = f"localhost:{self.port}"
+
+    def rss(self) -> int:
+        """Resident memory in kB."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1])
+        return 0
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the process with a signal and return its exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(60)
+        self.log.close()
+        return code
+
+
+@contextlib.contextmanager
+def workplace(arguments: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
+    """A folder for files and the folder of an export with version 1."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_export(folder / "export", 1, arguments.size, arguments.layers)
+        yield folder, folder / "export"
+
+
+def save(name: str, arguments: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Print a result and write it beside the command and the machine."""
+    facts = {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "load_average_at_end": os.getloadavg()[0],
+        "date": time.strftime("%Y-%m-%d"),
+        "size": arguments.size,
+        "layers": arguments.layers,
+        **result,
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+    print(json.dumps(facts, indent=1))
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """p50, p90 and p99 in ms."""
+    if not seconds:
+        return {}
+    values = np.percentile(seconds, (50, 90, 99)) * 1e3
+    return {f"p{point}_ms": round(float(value), 2) for point, value in zip((50, 90, 99), values, strict=True)}
+
+
+def open_loop(address: str, rate: float, seconds: float, signature: str, timeout: float = 10.0) -> dict[str, Any]:
+    """Send at a fixed rate whatever the answers, without retries; latencies by outcome."""
+    with SegHGANClient(address) as client:
+        served = client.served()
+    raw = calls.predict_request("seghgan", signature, example(served, signature, 1), None, None).SerializeToString()
+    codes: Counter[str] = Counter()
+    accepted: list[float] = []
+    refused: list[float] = []
+    done = threading.Semaphore(0)
+    with grpc.insecure_channel(address, calls.channel_options(served.message_bytes, None)) as channel:
+        call = channel.unary_unary(calls.PREDICT)
+
+        def finished(future: grpc.Future, start: float) -> None:
+            code = future.code()
+            codes[code.name] += 1
+            (accepted if code is grpc.StatusCode.OK else refused).append(time.monotonic() - start)
+            done.release()
+
+        begin = time.monotonic()
+        count = int(rate * seconds)
+        for i in range(count):
+            if (wait := begin + i / rate - time.monotonic()) > 0:
+                time.sleep(wait)
+            start = time.monotonic()
+            future = call.future(raw, timeout=timeout)
+            future.add_done_callback(partial(finished, start=start))
+        sent = time.monotonic() - begin
+        for _ in range(count):
+            done.acquire()
+    return {
+        "rate_wanted": round(rate, 1),
+        "rate_sent": round(count / sent, 1),
+        "codes": dict(codes),
+        "accepted": percentiles(accepted),
+        "refused": percentiles(refused),
+    }

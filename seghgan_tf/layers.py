@@ -50,7 +50,8 @@ def window_corner(mask: tf.Tensor, window: tuple[int, int], center: tuple[float,
     """Return the integer (y, x) of the window of `window` = (height, width) pixels around each mask's centroid.
 
     `mask` is (B, H, W, 1) in 0..1; where it is nearly empty the window stands around `center` (y, x in 0..1 of the
-    side). Carries no gradient. Returns int32 (B, 2), such that the window lies within the image.
+    side). Carries no gradient. Returns int32 (B, 2), such that the window lies within the image,
+    whatever the mask holds (a NaN too: training stops on it with a message, not with a wrong index).
     """
     mask = tf.stop_gradient(tf.cast(mask[..., 0], tf.float32))
     size = mask.shape[1]
@@ -60,6 +61,7 @@ def window_corner(mask: tf.Tensor, window: tuple[int, int], center: tuple[float,
     x = (tf.reduce_sum(tf.reduce_sum(mask, 1) * steps, 1) + center[1] * size) / weight
     corner = tf.stack((y - window[0] / 2, x - window[1] / 2), -1)
     limit = tf.constant((size - window[0], size - window[1]), tf.float32)
+    corner = tf.where(tf.math.is_finite(corner), corner, 0.0)
     return tf.cast(tf.round(tf.clip_by_value(corner, 0.0, limit)), tf.int32)
 
 

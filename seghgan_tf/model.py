@@ -289,7 +289,7 @@ class SegHGAN(keras.Model):
                 real_realness, fake_realness = tf.split(seen["realness"], 2)
                 expression = tf.split(seen["expression"], 2)[0]
                 distance = losses.wasserstein(real_realness, fake_realness)
-                penalty = losses.gradient_penalty(lambda x, judge=judge: judge(x)["realness"], real, fake, mix)
+                penalty = losses.gradient_penalty(functools.partial(_realness, judge), real, fake, mix)
                 error = losses.expression_error(expression, face["expression"], self.config.space.one_hot, visible)
                 adversarial = weights.adversarial * (distance + weights.gradient_penalty * penalty)
                 total += weight * (adversarial + weights.expression * error)
@@ -417,6 +417,10 @@ class SegHGAN(keras.Model):
         finally:
             for weight, value in zip(weights, live, strict=True):
                 weight.assign(value)
+
+
+def _realness(judge: keras.Model, image: tf.Tensor) -> tf.Tensor:
+    return judge(image)["realness"]
 
 
 def _tensors(variables: list[keras.Variable]) -> list[tf.Variable]:

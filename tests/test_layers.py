@@ -74,3 +74,8 @@ def test_instance_norm_normalises_each_image_alone():
     np.testing.assert_allclose(normal.mean((1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(normal.std((1, 2)), 1, atol=1e-2)
     np.testing.assert_allclose(InstanceNorm()(images[:1]).numpy(), normal[:1], atol=1e-5)
+
+
+def test_a_mask_of_nan_still_gives_a_window_inside():
+    corner = window_corner(np.full((1, 16, 16, 1), np.nan, "float32"), (8, 8), (0.5, 0.5)).numpy()
+    assert corner.tolist() == [[0, 0]]

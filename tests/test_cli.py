@@ -1,0 +1,79 @@
+"""The command: teaches, refuses plainly, and exits with the promised status."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from seghgan_tf import cli
+from tests.conftest import ROOT
+
+COMMANDS = [
+    "demo",
+    "train",
+    "evaluate",
+    "ablate",
+    "export",
+    "serve",
+    "status",
+    "bench-serve",
+    "edit",
+    "analyze",
+    "data",
+]
+
+
+def seghgan(*arguments):
+    code = "from seghgan_tf.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    result = CliRunner().invoke(cli.app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_help_lists_every_command():
+    output = CliRunner().invoke(cli.app, ["--help"]).output
+    assert all(command in output for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["train", "--config", "nothing", "--workdir", "w"], 1, "drawn-64"),
+        (["train", "--config", "drawn-64", "--workdir", "w"], 1, "seghgan data draw"),
+        (["train", "--config", "drawn-64", "--workdir", "w", "--set", "training.steps=0"], 1, "training.steps"),
+        (["train", "--workdir", "w"], 2, "--config"),
+        (["edit", "README.md", "--out", "x.png", "--au", "AU12=3"], 2, "--export"),
+        (["edit", "README.md", "--out", "x.png", "--export", "x"], 2, "--au"),
+        (["edit", "README.md", "--out", "x.png", "--export", "x", "--emotion", "bored"], 2, "happy"),
+        (["edit", "README.md", "--out", "x.png", "--export", "x", "--au", "smile"], 1, "AU12=3"),
+        (["edit", "README.md", "--out", "x.png", "--export", "x", "--au", "AU12=3"], 1, "seghgan export"),
+        (["edit", "nothing.jpg", "--out", "x.png", "--export", "x", "--au", "AU12=3"], 2, "nothing.jpg"),
+        (["evaluate", "--workdir", "nothing"], 1, "seghgan train"),
+    ],
+)
+def test_wrong_use_is_one_line_with_the_mend(arguments, status, words):
+    done = seghgan(*arguments)
+    assert done.returncode == status
+    assert words in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback():
+    done = seghgan("--debug", "train", "--config", "nothing", "--workdir", "w")
+    assert "Traceback" in done.stderr
+
+
+def test_a_dry_run_prints_the_configuration_and_trains_nothing(tmp_path):
+    done = seghgan("train", "--config", "drawn-64", "--workdir", str(tmp_path / "run"), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert '"image_size": 64' in done.stdout
+    assert "generator" in done.stdout
+    assert not (tmp_path / "run").exists()

@@ -1,43 +1,217 @@
-"""Action units from OpenFace's CSV files, joined to faces by file name."""
+"""Action units: OpenFace 2's CSV files, checked, kept on disk, and joined to photos by name."""
 
 import csv
+import json
 import math
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from seghgan_tf.expressions import AUS, MAX_INTENSITY
+from tfrecords_tools.images import SUFFIXES
+from tfrecords_tools.photo import Photo, Reason, Reject, readable
+
+SCALE_SAMPLE = 20
+"""Rows from which on a table whose intensities never exceed 1 is taken for one in 0..1."""
 
 
-def read_actions(path: Path, confidence: float = 0.8, names: tuple[str, ...] = AUS) -> dict[str, dict[str, float]]:
-    """Read intensities 0..5 by file name; rows without success or under `confidence` are left out, absent columns unknown.
+class ActionTable(NamedTuple):
+    """Which action units to take, and from where.
 
-    `names` limits what is taken. Raises ValueError where a column is missing that every OpenFace table has, where an intensity is out of 0..5, or where
-    the whole table looks like 0..1 (a fifth of the scale), which would be wrong in silence.
+    `path` is a CSV file or a folder of them. `units` are the action units wanted (empty: all that the table has). Rows with
+    `success` 0 or `confidence` below `min_confidence` say nothing about their photo. `scale` is the largest intensity
+    of the table, 5 or 1; None checks that it is 5. `extractor` says what measured them, for the record.
     """
-    with path.open(newline="") as file:
-        table = csv.DictReader(file, skipinitialspace=True)
-        columns = table.fieldnames or []
-        if "filename" not in columns:
-            raise ValueError(f"`actions` must have a filename column. Received: {path} with {', '.join(columns[:8])}")
-        taken = {name: f"{name}_r" for name in names if f"{name}_r" in columns}
-        if not taken:
-            raise ValueError(
-                f"`actions` must have intensities such as AU12_r. Received: {path} with {', '.join(columns[:8])}"
-            )
-        found: dict[str, dict[str, float]] = {}
-        largest = 0.0
-        for row in table:
-            if float(row.get("success") or 1) < 1 or float(row.get("confidence") or 1) < confidence:
-                continue
-            values = {name: float(row[column]) for name, column in taken.items() if row[column]}
-            for name, value in values.items():
-                if not (math.isfinite(value) and 0 <= value <= MAX_INTENSITY):
+
+    path: str
+    units: tuple[str, ...] = ()
+    min_confidence: float = 0.7
+    scale: float | None = None
+    extractor: str = ""
+
+
+class _Row(NamedTuple):
+    key: str
+    values: list[str]
+    usable: bool
+    confidence: float
+
+
+class Actions:
+    """The rows of an `ActionTable`, in a database beside the conversion's journal so that memory stays bounded.
+
+    After `load`, `columns` names the action units that every row has. The tables of OpenFace that are understood:
+    one with a `filename` column (several photos); one a photo (`FaceLandmarkImg`: the CSV is named after the photo; of several
+    faces the most confident counts); one a folder of frames (`FeatureExtraction -fdir`: the CSV is named after the folder
+    and `frame` counts its images in order of their names, from 1). Layout after OpenFace's wiki, page "Output Format".
+    """
+
+    def __init__(self, database: Path) -> None:
+        self.columns: tuple[str, ...] = ()
+        self.counts: Counter[str] = Counter()
+        self._units: tuple[str, ...] = ()
+        self._frames: tuple[str, dict[str, int]] = ("", {})
+        self._scaled = 1.0
+        database.unlink(missing_ok=True)
+        self._db = sqlite3.connect(database)
+        self._db.execute("PRAGMA synchronous=OFF")
+        self._db.execute("CREATE TABLE row(key TEXT PRIMARY KEY, confidence REAL, cells TEXT) WITHOUT ROWID")
+
+    def load(self, table: ActionTable) -> None:
+        """Read the table(s). Raises ValueError for missing columns, a wrong scale, or tables that do not say what they describe."""
+        root = Path(table.path)
+        files = sorted(root.rglob("*.csv")) if root.is_dir() else [root]
+        if not files:
+            raise ValueError(f"`actions` must be a CSV file or a folder with some. Received: {root}, which has none")
+        common: set[str] | None = None
+        largest, usable = 0.0, 0
+        for file in files:
+            base = file.relative_to(root).with_suffix("").as_posix() if root.is_dir() else file.stem
+            with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+                lines = csv.reader(stream, skipinitialspace=True)
+                header = [name.strip() for name in next(lines, [])]
+                found = [name[:4] for name in header if name.endswith("_r") and name[:4] in AUS]
+                if not found:
                     raise ValueError(
-                        f"`{name}_r` must be between 0 and 5. Received: {value} for {row['filename']} in {path}"
+                        f"`actions` must have columns AU01_r, ... as OpenFace 2 writes with -aus. Received: {file}"
                     )
-                largest = max(largest, value)
-            found[row["filename"]] = values
-    if len(found) >= 20 and largest <= 1.0:
-        raise ValueError(
-            f"`actions` must be intensities 0..5. Received: {path}, whose largest value is {largest:g}: multiply by 5"
+                common = set(found) if common is None else common & set(found)
+                for row in _rows(lines, header, found, base, table.min_confidence):
+                    numbers = [
+                        value for cell in row.values if (value := _number(cell)) is not None and math.isfinite(value)
+                    ]
+                    if row.usable and numbers:
+                        largest, usable = max(largest, *numbers), usable + 1
+                    self._insert(row, found, file)
+        self._db.commit()
+        self._choose(table, common or set())
+        self._check_scale(table, largest, usable)
+
+    def _insert(self, row: _Row, units: Sequence[str], file: Path) -> None:
+        cells = dict(zip(units, row.values, strict=True)) if row.usable else None
+        seen = self._db.execute("SELECT confidence FROM row WHERE key = ?", (row.key,)).fetchone()
+        if seen and "\0" not in row.key:
+            raise ValueError(
+                f"`actions` must describe each photo once. Received: {readable(row.key)} twice, again in {file}"
+            )
+        if seen is None or row.confidence > seen[0]:
+            self._db.execute("REPLACE INTO row VALUES (?, ?, ?)", (row.key, row.confidence, json.dumps(cells)))
+
+    def _choose(self, table: ActionTable, common: set[str]) -> None:
+        missing = [unit for unit in table.units if unit not in common]
+        if missing:
+            raise ValueError(
+                f"`au` must name action units that the table has ({', '.join(unit for unit in AUS if unit in common)}); "
+                f"an absent column is unknown, never zero. Received: {', '.join(missing)}"
+            )
+        self.columns = tuple(table.units or (unit for unit in AUS if unit in common))
+
+    def _check_scale(self, table: ActionTable, largest: float, usable: int) -> None:
+        if table.scale is None and usable >= SCALE_SAMPLE and largest <= 1.0:
+            raise ValueError(
+                f"`actions` must hold intensities of 0 to {MAX_INTENSITY:g}; no value of {usable} rows in {table.path} exceeds 1. "
+                "Give --au-scale 1 if they are in 0..1 (they are then multiplied), or --au-scale 5 if the faces just are that still. "
+                f"Received: at most {largest:g}"
+            )
+        self._scaled = MAX_INTENSITY / (table.scale or MAX_INTENSITY)
+
+    def join(self, entries: Iterable[Photo | Reject]) -> Iterator[Photo | Reject]:
+        """Give each photo the action units of its row; a bad row rejects its photo; photos without a row stay without.
+
+        `counts` then holds how many were joined, had no row, or had a row without a face.
+        """
+        for entry in entries:
+            yield self._joined(entry) if isinstance(entry, Photo) else entry
+
+    def _joined(self, photo: Photo) -> Photo | Reject:
+        stem = os.path.splitext(photo.name)[0]
+        keys = (
+            photo.name,
+            os.path.basename(photo.name),
+            f"{stem}\0",
+            f"{os.path.basename(stem)}\0",
+            *self._frame_keys(photo),
         )
-    return found
+        found = next((row for key in keys if (row := self._find(key))), None)
+        if found is None:
+            self.counts["without a row"] += 1
+            return photo
+        cells = json.loads(found[0])
+        if cells is None:
+            self.counts["without a face"] += 1
+            return photo
+        aus = {}
+        for unit in self.columns:
+            cell = cells[unit].strip()
+            if not cell:
+                continue
+            value = _number(cell)
+            if value is None or not math.isfinite(value):
+                return Reject(readable(photo.name), Reason.NOT_A_NUMBER, f"{unit} is {cell}")
+            value *= self._scaled
+            if not 0 <= value <= MAX_INTENSITY:
+                return Reject(readable(photo.name), Reason.ACTION_UNITS, f"{unit} is {cell}")
+            aus[unit] = value
+        self.counts["joined"] += 1
+        return _with_aus(photo, aus)
+
+    def _find(self, key: str) -> Any:
+        return self._db.execute("SELECT cells FROM row WHERE key = ?", (key,)).fetchone()
+
+    def _frame_keys(self, photo: Photo) -> tuple[str, str]:
+        """Return the keys of a photo as a frame: the folder that holds it (path or name) and its place among the images there."""
+        folder, name = os.path.split(photo.path)
+        if self._frames[0] != folder:
+            names = sorted(each.name for each in os.scandir(folder) if each.name.lower().endswith(SUFFIXES))
+            self._frames = (folder, {each: number for number, each in enumerate(names, 1)})
+        number = self._frames[1].get(name, 0)
+        return f"{os.path.dirname(photo.name)}\0{number}", f"{os.path.basename(folder)}\0{number}"
+
+    def check_joined(self, table: ActionTable) -> None:
+        """Raise ValueError where no photo at all was found in the table."""
+        if self.counts and not self.counts["joined"] and not self.counts["without a face"]:
+            example = self._db.execute("SELECT key FROM row LIMIT 1").fetchone()
+            raise ValueError(
+                f"`actions` must name the data set's photos. Received: {table.path}, none of whose rows does; "
+                f"its first is {readable(example[0]) if example else 'missing'!r}"
+            )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+
+def _with_aus(photo: Photo, aus: dict[str, float]) -> Photo:
+    return Photo(**{**vars(photo), "aus": aus or None})
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _rows(
+    lines: Iterable[list[str]], header: list[str], units: Sequence[str], base: str, min_confidence: float
+) -> Iterator[_Row]:
+    """Yield the rows of one CSV; the key of a photo's own table ends in NUL, that of a frame holds NUL and its number."""
+    places = [header.index(f"{unit}_r") for unit in units]
+    column = {name: header.index(name) for name in ("filename", "frame", "success", "confidence") if name in header}
+    for cells in lines:
+        if not cells:
+            continue
+        cells = cells + [""] * (len(header) - len(cells))
+        if "filename" in column:
+            key = cells[column["filename"]]
+        elif "frame" in column and "face" not in header:
+            key = f"{base}\0{(_number(cells[column['frame']]) or 0):.0f}"
+        else:
+            key = base + "\0"
+        confidence = _number(cells[column["confidence"]]) if "confidence" in column else 1.0
+        success = _number(cells[column["success"]]) if "success" in column else 1.0
+        usable = success == 1.0 and (confidence or 0.0) >= min_confidence
+        yield _Row(key, [cells[place] for place in places], usable, confidence or 0.0)

@@ -1,276 +1,272 @@
-"""Convert: faces of a dataset to shards of TFRecords, shard by shard, in parallel, resumable."""
+"""A conversion from start to end: planned, run over processes or Beam, resumed where it was cut, and described."""
 
+import contextlib
 import csv
-import dataclasses
-import hashlib
+import fcntl
 import io
 import json
 import os
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageOps
-
 from seghgan_tf import __version__
-from seghgan_tf.expressions import ExpressionSpace, expression_space
+from seghgan_tf.expressions import AUS, EMOTIONS, expression_space
 from seghgan_tf.regions import CLASSES, LABEL_ORDER
-from tfrecords_tools.item import FRAME_EYES, Item, Rejected
+from seghgan_tf.schema import DATASET_FILE, SCHEMA_VERSION, read_dataset_json
+from tfrecords_tools import align
+from tfrecords_tools.actions import Actions
+from tfrecords_tools.photo import Reject
+from tfrecords_tools.plan import PLAN, Conversion, Plan, PlanWriter
+from tfrecords_tools.pool import run_in_processes
+from tfrecords_tools.readers import read_dataset
+from tfrecords_tools.records import SPLITS, read_split, write_atomically
+from tfrecords_tools.shards import JOURNAL, convert_shard
 
-SHARD = 256
-SPLITS = ("train", "validation", "test")
-MAX_PIXELS = 100_000_000
-DONE = ".shard.json"
+REJECTED_FILE = "rejected.csv"
+ON_ERROR = ("report", "skip", "fail")
 
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How faces become records: side of the images (None keeps them as they are), seed and fractions of the splits."""
-
-    source: str
-    size: int | None
-    validation: float
-    test: float
-    seed: int
-    labels: tuple[str, ...]
-
-    def split_of(self, item: Item) -> str:
-        """Return the split of a face: its own, or one drawn from its subject (or id), so that no subject is in two."""
-        if item.split:
-            return item.split
-        digest = hashlib.sha256(f"{self.seed}/{item.subject_id or item.image_id}".encode()).digest()
-        drawn = int.from_bytes(digest[:8], "big") / 2**64
-        return "test" if drawn < self.test else "validation" if drawn < self.test + self.validation else "train"
-
-
-def open_photo(path: Path) -> Image.Image:
-    """Open a photo upright in RGB; raises Rejected where it cannot be used."""
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Rejected("too large", f"{image.width} x {image.height}")
-            if image.mode.startswith("I"):
-                raise Rejected("16-bit", f"mode {image.mode}")
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Rejected("unreadable image", str(error)) from error
-
-
-def read_mask(item: Item) -> Image.Image | None:
-    """Read a face's mask, or paint it from its parts; raises Rejected for wrong ids or files."""
-    try:
-        if item.mask is not None:
-            ids = np.asarray(Image.open(item.mask))
-            if ids.ndim != 2 or ids.max() >= len(CLASSES):
-                raise Rejected("wrong mask", f"values up to {ids.max()}, {ids.ndim} dimensions in {item.mask.name}")
-            return Image.fromarray(ids.astype(np.uint8))
-        painted: np.ndarray | None = None
-        for number, path in item.mask_parts:
-            part = np.asarray(Image.open(path).convert("L")) > 127
-            painted = np.zeros(part.shape, np.uint8) if painted is None else painted
-            if part.shape != painted.shape:
-                raise Rejected("wrong mask", f"{path.name} is {part.shape}, others {painted.shape}")
-            painted[part] = number
-    except OSError as error:
-        raise Rejected("unreadable mask", str(error)) from error
-    return None if painted is None else Image.fromarray(painted)
-
-
-def frame_matrix(eyes: tuple[tuple[float, float], tuple[float, float]], side: int) -> tuple[float, ...]:
-    """Return the 2x3 similarity (row by row) that takes photo pixels to CelebA-HQ's frame of `side` pixels."""
-    (ax, ay), (bx, by) = eyes
-    (u, v), (s, t) = ((x * side, y * side) for x, y in FRAME_EYES)
-    source, target = complex(bx - ax, by - ay), complex(s - u, t - v)
-    turn = target / source
-    move = complex(u, v) - turn * complex(ax, ay)
-    return (turn.real, -turn.imag, move.real, turn.imag, turn.real, move.imag)
-
-
-def _warp(image: Image.Image, matrix: tuple[float, ...], side: int, how: Image.Resampling) -> Image.Image:
-    a, b, c, d, e, f = np.linalg.inv(np.array([*matrix, 0, 0, 1]).reshape(3, 3))[:2].ravel()
-    return image.transform((side, side), Image.Transform.AFFINE, (a, b, c, d, e, f), how)
-
-
-def _fit(image: Image.Image, side: int, how: Image.Resampling) -> Image.Image:
-    return ImageOps.fit(image, (side, side), how)
-
-
-def convert_item(item: Item, plan: Plan, aus: Mapping[str, float] | None) -> tuple[bytes, np.ndarray]:
-    """Make one record; returns it with its class pixel counts. Raises Rejected."""
-    from seghgan_tf.schema import Face, encode_face
-
-    photo, mask, matrix = open_photo(item.photo), read_mask(item), None
-    if mask is not None and mask.size != photo.size:
-        if mask.width * photo.height != mask.height * photo.width:
-            raise Rejected("wrong mask size", f"mask {mask.size}, photo {photo.size}")
-        mask = mask.resize(photo.size, Image.Resampling.NEAREST)
-    fits = plan.size in (None, photo.width) and photo.width == photo.height and item.eyes is None
-    original = item.photo.read_bytes()
-    kept = fits and original[:3] == b"\xff\xd8\xff" and photo.size == Image.open(io.BytesIO(original)).size
-    if not kept:
-        side = plan.size or min(photo.size)
-        if item.eyes is not None:
-            (ax, ay), (bx, by) = item.eyes
-            pixels = (ax * photo.width, ay * photo.height), (bx * photo.width, by * photo.height)
-            large = max(side, 256)
-            matrix = frame_matrix(pixels, large)
-            photo = _fit(_warp(photo, matrix, large, Image.Resampling.BICUBIC), side, Image.Resampling.LANCZOS)
-            matrix = frame_matrix(pixels, side)
-            mask = None if mask is None else _warp(mask, matrix, side, Image.Resampling.NEAREST)
-        else:
-            photo = _fit(photo, side, Image.Resampling.LANCZOS)
-            mask = None if mask is None else _fit(mask, side, Image.Resampling.NEAREST)
-    face = Face(
-        image_id=item.image_id,
-        image=original if kept else _encoded(photo, "JPEG"),
-        image_format="jpeg",
-        height=photo.height,
-        width=photo.width,
-        source=plan.source,
-        subject_id=item.subject_id,
-        mask=None if mask is None else _encoded(mask, "PNG"),
-        aus=None if aus is None else dict(aus),
-        label=item.label,
-        valence=item.valence,
-        arousal=item.arousal,
-        alignment=matrix,
-    )
-    counts = (
-        np.bincount(np.asarray(mask).ravel(), minlength=len(CLASSES))
-        if mask is not None
-        else np.zeros(len(CLASSES), np.int64)
-    )
-    return encode_face(face), counts
-
-
-def _encoded(image: Image.Image, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **({"quality": 97, "subsampling": 0} if kind == "JPEG" else {}))
-    return buffer.getvalue()
-
-
-def write_shard(
-    path: Path, items: list[Item], plan: Plan, actions: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
-    """Write one shard aside, sync and rename it, then its journal entry; a shard whose entry is there is left as it is."""
-    import tensorflow as tf
-
-    entry = path.with_name(path.name + DONE)
-    if entry.is_file() and path.is_file():
-        done: dict[str, Any] = json.loads(entry.read_text())
-        return done
-    aside, counts, rejected, written = path.with_name(f".{path.name}.part"), np.zeros(len(CLASSES), np.int64), [], 0
-    with tf.io.TFRecordWriter(str(aside)) as writer:
-        for item in items:
-            try:
-                record, pixels = convert_item(item, plan, actions.get(item.file))
-            except Rejected as reason:
-                rejected.append([str(item.file), reason.reason, reason.detail])
-                continue
-            writer.write(record)
-            counts += pixels
-            written += 1
-    with aside.open("rb+") as file:
-        os.fsync(file.fileno())
-    digest = hashlib.sha256(aside.read_bytes()).hexdigest()
-    aside.replace(path)
-    done = {"file": path.name, "examples": written, "sha256": digest, "pixels": counts.tolist(), "rejected": rejected}
-    part = entry.with_name(entry.name + ".part")
-    part.write_text(json.dumps(done))
-    part.replace(entry)
-    return done
+Progress = Callable[[int, int], None]
+"""Called with the number of photos done so far and the number of all."""
 
 
 def convert(
-    items: Iterable[Item],
+    conversion: Conversion,
     output: Path,
-    plan: Plan,
-    actions: Mapping[str, Mapping[str, float]] | None = None,
+    *,
     workers: int = 1,
     on_error: str = "report",
-    progress: Callable[[int, int], None] | None = None,
+    append: bool = False,
+    beam_args: list[str] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write the records of `items` into `output` and return its `dataset.json`.
+    """Convert a data set into the folder `output` and return what its `dataset.json` says.
 
-    The same arguments give the same shards whatever `workers`; a cut run goes on with the shards that are missing.
-    `on_error`: "report" rejects into rejected.csv, "fail" raises ValueError at the first. Raises ValueError for duplicate ids,
-    no faces at all, or a folder written with another plan.
+    The same command after any interruption goes on and ends with the same bytes; a folder that is already so is left
+    as it is. With `append` the photos that a finished folder does not have are added to it. `beam_args` (even empty) run
+    the shards on Apache Beam instead of `workers` processes. What cannot be used is written to `rejected.csv` unless
+    `on_error` is "fail", which stops at the first. Raises ValueError for settings and data that cannot be, OSError where
+    the disk does not take what is written or another conversion is at work in the folder.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    request = dataclasses.asdict(plan) | {"labels": list(plan.labels), "tool_version": __version__}
-    _check_request(output / "request.json", request)
-    by_split: dict[str, list[Item]] = {name: [] for name in SPLITS}
-    seen: set[str] = set()
-    for item in items:
-        if item.image_id in seen:
-            raise ValueError(f"`image_id` must be unique. Received: {item.image_id} twice")
-        seen.add(item.image_id)
-        by_split[plan.split_of(item)].append(item)
-    if not seen:
-        raise ValueError("`source` must hold at least one face. Received: none")
-    jobs = []
-    for split, members in by_split.items():
-        shards = -(-len(members) // SHARD)
-        for i in range(shards):
-            jobs.append(
-                (split, output / f"{split}-{i:05d}-of-{shards:05d}.tfrecord", members[i * SHARD : (i + 1) * SHARD])
-            )
-    results, ready = [], 0
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = []
-        for _, path, members in jobs:
-            asked = {item.file: (actions or {}).get(item.file) for item in members}
-            futures.append(
-                pool.submit(write_shard, path, members, plan, {k: v for k, v in asked.items() if v is not None})
-            )
-        for (split, _, members), future in zip(jobs, futures, strict=True):
-            result = future.result()
-            if on_error == "fail" and result["rejected"]:
-                raise ValueError(f"`on_error` is fail and a face was rejected. Received: {result['rejected'][0]}")
-            results.append((split, result))
-            ready += len(members)
-            if progress is not None:
-                progress(ready, len(seen))
-    return _describe(output, plan, request, results, has_aus=actions is not None)
+    if on_error not in ON_ERROR:
+        raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}. Received: {on_error}")
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Received: {workers}")
+    output = Path(output)
+    request = conversion.request()
+    before = _finished(output, request, append)
+    if before is not None and not append:
+        shutil.rmtree(output / JOURNAL, ignore_errors=True)
+        return before
+    journal = output / JOURNAL
+    journal.mkdir(parents=True, exist_ok=True)
+    with _alone(journal):
+        for left in journal.glob("*.part"):
+            left.unlink()
+        if not _planned(journal, request, before):
+            _make_plan(conversion, output, before, on_error == "fail")
+        plan = Plan(journal / PLAN)
+        try:
+            shards = plan.shards()
+            if beam_args is not None:
+                from tfrecords_tools.beam import run_on_beam
 
-
-def _check_request(path: Path, request: dict[str, Any]) -> None:
-    if path.is_file() and json.loads(path.read_text()) != request:
-        raise ValueError(f"`output` must be a new folder, because another conversion is in it. Received: {path.parent}")
-    path.write_text(json.dumps(request, indent=1) + "\n")
-
-
-def _describe(
-    output: Path, plan: Plan, request: dict[str, Any], results: list[tuple[str, dict[str, Any]]], has_aus: bool
-) -> dict[str, Any]:
-    from seghgan_tf.schema import DATASET_FILE, SCHEMA_VERSION
-
-    splits: dict[str, Any] = {name: {"examples": 0, "shards": []} for name in SPLITS}
-    pixels, rejected = np.zeros(len(CLASSES), np.int64), []
-    for split, result in results:
-        splits[split]["examples"] += result["examples"]
-        splits[split]["shards"].append({key: result[key] for key in ("file", "examples", "sha256")})
-        pixels += np.array(result["pixels"])
-        rejected += result["rejected"]
-    space: ExpressionSpace | None = (
-        expression_space(",".join(plan.labels) if plan.labels else "aus") if has_aus else None
-    )
-    description = {
-        "schema_version": SCHEMA_VERSION, "label_order": LABEL_ORDER, "classes": list(CLASSES), "source": plan.source,
-        "tool_version": __version__, "request": request, "image_size": plan.size, "pairs": False, "splits": splits,
-        "expression": space.to_json() if space else None,
-        "class_frequency": dict(zip(CLASSES, (pixels / max(pixels.sum(), 1)).round(6).tolist(), strict=True)),
-        "rejected": dict(Counter(reason for _, reason, _ in rejected)),
-    }  # fmt: skip
-    with (output / "rejected.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("file", "reason", "detail"), *rejected])
-    aside = output / f".{DATASET_FILE}.part"
-    aside.write_text(json.dumps(description, indent=1) + "\n")
-    aside.replace(output / DATASET_FILE)
-    for path in output.glob(f"*{DONE}"):
-        path.unlink()
+                run_on_beam(output, shards, on_error, beam_args)
+            else:
+                run_in_processes(output, plan, shards, on_error, workers, progress)
+            description = _describe(output, plan, before, on_error)
+        finally:
+            plan.close()
+    shutil.rmtree(journal)
     return description
+
+
+def _finished(output: Path, request: dict[str, Any], append: bool) -> dict[str, Any] | None:
+    """Return the description of a finished folder that fits the request; None for a new or an unfinished one."""
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"`output` must be a folder. Received: {output}, a file")
+    if (output / DATASET_FILE).is_file():
+        found = read_dataset_json(output)
+        if append or found.get("request") == request:
+            return found
+        raise ValueError(
+            "`output` must be a new folder, or one converted with the same settings; name another, or add to it with --append. "
+            f"Received: {output}, which holds {found.get('source')}"
+        )
+    if append:
+        raise ValueError(f"`output` must be a finished folder to append to; leave out --append. Received: {output}")
+    if output.exists() and not (output / JOURNAL).is_dir() and any(output.iterdir()):
+        raise ValueError(f"`output` must be a new or an empty folder. Received: {output}, which holds other files")
+    return None
+
+
+@contextlib.contextmanager
+def _alone(journal: Path) -> Iterator[None]:
+    """Hold the folder for this process; the lock ends with it, however it ends."""
+    with (journal / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(
+                f"`output` must be free; another conversion is at work in it. Received: {journal.parent}"
+            ) from error
+        yield
+
+
+def _planned(journal: Path, request: dict[str, Any], before: dict[str, Any] | None) -> bool:
+    """Tell whether a plan for this request is there; another request's is an error."""
+    if not (journal / PLAN).is_file():
+        return False
+    plan = Plan(journal / PLAN)
+    about = plan.about
+    plan.close()
+    if about["generation"] != _generation(before):  # that conversion was finished and only its journal left
+        shutil.rmtree(journal)
+        journal.mkdir()
+        return False
+    changed = [key for key, value in request.items() if about["request"].get(key) != value]
+    if changed:
+        raise ValueError(
+            f"`output` must be finished with the settings it was begun with, or removed. Received: {journal.parent}, begun with "
+            + ", ".join(f"{key} {about['request'].get(key)}" for key in changed)
+        )
+    return True
+
+
+def _generation(before: dict[str, Any] | None) -> int:
+    return 0 if before is None else before.get("generation", 0) + 1
+
+
+def _make_plan(conversion: Conversion, output: Path, before: dict[str, Any] | None, fail: bool) -> None:
+    """List the data set, join its action units and share its photos out."""
+    if conversion.picturing.align == "mtcnn":
+        align.check_detector()
+    journal = output / JOURNAL
+    entries = read_dataset(
+        conversion.dataset, Path(conversion.source), conversion.options, conversion.picturing.max_pixels
+    )
+    writer, actions = PlanWriter(journal / PLAN), Actions(journal / "actions.sqlite")
+    try:
+        if before is not None:
+            for split in SPLITS:
+                for face in read_split(output, before, split):
+                    writer.add_known(face.image_id, face.subject_id or face.image_id, split, conversion.seed)
+        if conversion.actions is not None:
+            actions.load(conversion.actions)
+            entries = actions.join(entries)
+        writer.add(entries, conversion.seed, fail)
+        if conversion.actions is not None:
+            actions.check_joined(conversion.actions)
+        about = {"generation": _generation(before), "actions": dict(sorted(actions.counts.items()))}
+        writer.finish(conversion, about)
+    finally:
+        writer.close()
+        actions.close()
+        (journal / "actions.sqlite").unlink(missing_ok=True)
+
+
+def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error: str) -> dict[str, Any]:
+    """Write `rejected.csv` and `dataset.json` from what the shards hold."""
+    request = plan.about["request"]
+    before = before or {}
+    totals: Counter[str] = Counter(
+        {key: before.get(key, 0) for key in ("examples", "masks", "with_units", "with_affect")}
+    )
+    units, labels, sizes = (Counter(before.get(key, {})) for key in ("units", "labels", "sizes"))
+    pixels = before.get("class_pixels", [0] * len(CLASSES))
+    splits = {split: before.get("splits", {}).get(split, {"examples": 0, "shards": []}) for split in SPLITS}
+    rejects = _Rejects(output, before)
+    for reject in plan.rejects():
+        rejects.add(reject)
+    for split, number in plan.shards():
+        result = convert_shard(output, split, number, on_error)
+        for reject in result["rejected"]:
+            rejects.add(Reject(*reject))
+        if not result["examples"]:
+            (output / result["file"]).unlink(missing_ok=True)
+            continue
+        entry = {key: result[key] for key in ("file", "examples", "bytes", "sha256")}
+        splits[split] = {
+            "examples": splits[split]["examples"] + result["examples"],
+            "shards": [*splits[split]["shards"], entry],
+        }
+        for key in totals:
+            totals[key] += result[key]
+        units.update(result["units"])
+        labels.update({EMOTIONS[int(label)]: count for label, count in result["labels"].items()})
+        sizes.update(result["sizes"])
+        pixels = [one + other for one, other in zip(pixels, result["class_pixels"], strict=True)]
+    rejects.write()
+    whole = sum(pixels)
+    description = {
+        "schema_version": SCHEMA_VERSION, "label_order": LABEL_ORDER, "classes": list(CLASSES), "pairs": False,
+        "source": before.get("source", request["dataset"]), "tool_version": __version__, "request": before.get("request", request),
+        "generation": plan.about["generation"], "appended": [*before.get("appended", ()), *([request] if before else ())],
+        "image_size": _only_size(sizes), "sizes": dict(sorted(sizes.items())), "splits": splits, **totals,
+        "expression": _space(units, labels, totals), "units": {unit: units[unit] for unit in AUS if unit in units},
+        "labels": {label: labels[label] for label in EMOTIONS if label in labels}, "actions": plan.about["actions"],
+        "rejected": rejects.counts(rejects.reasons), "excluded": rejects.counts(rejects.excluded),
+        "class_pixels": pixels,
+        "class_frequency": {name: round(count / whole, 6) for name, count in zip(CLASSES, pixels, strict=True)} if whole else {},
+    }  # fmt: skip
+    write_atomically(output / DATASET_FILE, (json.dumps(description, indent=1) + "\n").encode())
+    return description
+
+
+def _only_size(sizes: Counter[str]) -> int | None:
+    """Return the side of the pictures where all are squares of one size."""
+    if len(sizes) != 1:
+        return None
+    width, _, height = next(iter(sizes)).partition("x")
+    return int(width) if width == height else None
+
+
+def _space(units: Counter[str], labels: Counter[str], totals: Counter[str]) -> dict[str, object] | None:
+    """Describe what the records say of expressions: action units before labels before valence and arousal."""
+    if units:
+        return expression_space(",".join(unit for unit in AUS if unit in units)).to_json()
+    if labels:
+        return expression_space("emotions").to_json()
+    return expression_space("va").to_json() if totals["with_affect"] else None
+
+
+class _Rejects:
+    """Counts rejects and writes `rejected.csv`; rows of earlier generations stay."""
+
+    def __init__(self, output: Path, before: dict[str, Any]) -> None:
+        self.reasons: Counter[str] = Counter({each["reason"]: each["count"] for each in before.get("rejected", ())})
+        self.excluded: Counter[str] = Counter({each["reason"]: each["count"] for each in before.get("excluded", ())})
+        self._path = output / REJECTED_FILE
+        self._text = io.StringIO(newline="")
+        self._rows = csv.writer(self._text, lineterminator="\n")
+        self._rows.writerow(("file", "reason", "detail"))
+        if self._path.is_file():
+            with self._path.open(newline="") as stream:
+                for row, _ in zip(list(csv.reader(stream))[1:], range(self.reasons.total()), strict=False):
+                    self._rows.writerow(row)
+
+    def add(self, reject: Reject) -> None:
+        """Take in a reject; an excluded one is only counted."""
+        (self.excluded if reject.excluded else self.reasons)[reject.reason] += 1
+        if not reject.excluded:
+            self._rows.writerow((reject.file, reject.reason, reject.detail))
+
+    def write(self) -> None:
+        """Write the file where there is anything to say."""
+        if self.reasons or self._path.is_file():
+            write_atomically(self._path, self._text.getvalue().encode("utf-8", "backslashreplace"))
+
+    @staticmethod
+    def counts(reasons: Counter[str]) -> list[dict[str, Any]]:
+        """Return reasons with their counts, most frequent first."""
+        return [
+            {"reason": reason, "count": count}
+            for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
+        ]
+
+
+def default_workers() -> int:
+    """Return the number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

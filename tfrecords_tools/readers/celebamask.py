@@ -1,44 +1,126 @@
-"""CelebAMask-HQ: the official folder, or prepared label maps.
+"""CelebAMask-HQ: 30,000 celebrity photos with 19-class masks, as its owners ship it or as prepared label maps.
 
-Official (github.com/switchablenorms/CelebAMask-HQ): `CelebA-HQ-img/N.jpg` and `CelebAMask-HQ-mask-anno/0..14/NNNNN_PART.png`, one
-black and white PNG a part, an absent part without a file. Parts that overlap are painted in the order of the dataset's own `g_mask.py`, which
-is the order of class ids. Label maps: `images/NAME.jpg` and `masks/NAME.png` whose values are class ids.
+The layout, the class order and the split are those of the data set's own tools (`g_mask.py` and `g_partition.py` in
+its repository). The split follows CelebA's partition file where it lies in the folder, else `g_partition.py`, which compares the
+index of the mapping file with 162,771 and 182,638; its counts are 24,183, 2,993 and 2,824.
 """
 
+import itertools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from seghgan_tf.regions import CLASSES
-from tfrecords_tools.item import Item
+from seghgan_tf.expressions import EMOTIONS
+from tfrecords_tools.images import SUFFIXES
+from tfrecords_tools.masks import CHECKED, ORDERS, check_order
+from tfrecords_tools.photo import Photo, Reason, Reject, readable
+from tfrecords_tools.readers.files import image_files
 
-IMAGES = ("CelebA-HQ-img", "images")
+VALIDATION, TEST = 162_771, 182_638
+"""First index in CelebA of the validation and of the test split, as `g_partition.py` has them."""
+
+MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
+PARTITION = "list_eval_partition.txt"
+ATTRIBUTES = "CelebAMask-HQ-attribute-anno.txt"
+SPLITS = ("train", "validation", "test")
+PREPARED = (
+    ("images", "masks"),
+    ("images", "labels"),
+    ("CelebA-HQ-img", "mask"),
+    ("CelebA-HQ-img", "CelebAMask-HQ-mask"),
+)
+"""Names in use for the folders of prepared label maps."""
 
 
-def read(folder: Path) -> Iterator[Item]:
-    """Yield the faces of `folder`, in order of their names.
+def read_celebamask(folder: Path, label_order: str = "g_mask", max_pixels: int = 1 << 26) -> Iterator[Photo | Reject]:
+    """Yield the photos of CelebAMask-HQ in the order of their numbers (or names).
 
-    Raises ValueError where the folder has neither layout.
+    `folder` has either the official layout (`CelebA-HQ-img`, `CelebAMask-HQ-mask-anno/0..14`) or one of photos and label
+    maps of the same names (`images` and `masks`), whose class order `label_order` names. Smiling, where the attribute file
+    is there, becomes the label "happy"; not smiling says nothing. Raises ValueError for a folder of another
+    layout and for label maps that are not in the named order.
     """
-    if (folder / "CelebA-HQ-img").is_dir():
-        yield from _official(folder)
-    elif (folder / "images").is_dir() and (folder / "masks").is_dir():
-        for photo in sorted((folder / "images").iterdir()):
-            mask = folder / "masks" / f"{photo.stem}.png"
-            yield Item(f"celebamask/{photo.stem}", photo.name, photo, mask=mask)
+    if label_order not in ORDERS:
+        raise ValueError(f"`label-order` must be one of {', '.join(ORDERS)}. Received: {label_order}")
+    folder = Path(folder)
+    smiles, splits = _smiles(folder / ATTRIBUTES), _splits(folder)
+    if (folder / "CelebAMask-HQ-mask-anno").is_dir() and (folder / "CelebA-HQ-img").is_dir():
+        entries = _official(folder)
     else:
-        raise ValueError(
-            f"`source` must hold CelebA-HQ-img and CelebAMask-HQ-mask-anno, or images and masks. Received: {folder}"
-        )
+        names = next(((a, b) for a, b in PREPARED if (folder / a).is_dir() and (folder / b).is_dir()), None)
+        if names is None:
+            raise ValueError(
+                "`source` must hold CelebA-HQ-img and CelebAMask-HQ-mask-anno (as shipped), or images and masks (label maps). "
+                f"Received: {folder}"
+            )
+        entries = _prepared(folder / names[0], folder / names[1], label_order)
+        first = list(itertools.islice(entries, 4 * CHECKED))
+        check_order([entry for entry in first if isinstance(entry, Photo)], max_pixels)
+        entries = itertools.chain(first, entries)
+    for entry in entries:
+        if isinstance(entry, Photo):
+            stem = os.path.splitext(os.path.basename(entry.name))[0]
+            known = {"label": smiles.get(stem), "split": splits.get(stem)}
+            entry = Photo(**{**vars(entry), **known})
+        yield entry
 
 
-def _official(folder: Path) -> Iterator[Item]:
-    parts: dict[int, dict[str, Path]] = {}
-    for path in (folder / "CelebAMask-HQ-mask-anno").glob("*/*.png"):
-        if match := re.fullmatch(r"(\d+)_(\w+)", path.stem):
-            parts.setdefault(int(match[1]), {})[match[2]] = path
-    photos = [path for path in (folder / "CelebA-HQ-img").iterdir() if path.stem.isdigit()]
-    for photo in sorted(photos, key=lambda path: int(path.stem)):
-        found = parts.get(int(photo.stem), {})
-        painted = tuple((i, found[name]) for i, name in enumerate(CLASSES) if name in found)
-        yield Item(f"celebamask/{int(photo.stem)}", photo.name, photo, mask_parts=painted)
+def _official(folder: Path) -> Iterator[Photo | Reject]:
+    photos, masks = folder / "CelebA-HQ-img", folder / "CelebAMask-HQ-mask-anno"
+    for name in sorted(os.listdir(photos), key=_numerically):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in SUFFIXES:
+            continue
+        if not re.fullmatch(r"[0-9]+", stem):
+            yield Reject(readable(name), Reason.NAME, "photos of CelebAMask-HQ are named by number, as in 17.jpg")
+            continue
+        number = int(stem)
+        parts = masks / str(number // 2000) / f"{number:05d}"
+        yield Photo(f"celebamask-{number}", str(photos / name), name, mask=str(parts), mask_order="parts")
+
+
+def _prepared(photos: Path, masks: Path, order: str) -> Iterator[Photo | Reject]:
+    for entry in image_files(photos):
+        if isinstance(entry, Reject):
+            yield entry
+            continue
+        stem = os.path.splitext(entry)[0]
+        mask = next((path for ending in ("", "_mask") if os.path.exists(path := f"{masks / stem}{ending}.png")), None)
+        if mask is None:
+            yield Reject(readable(entry), Reason.MASK_MISSING, f"there is no {readable(stem)}.png among the masks")
+            continue
+        yield Photo(f"celebamask-{readable(stem)}", str(photos / entry), entry, mask=mask, mask_order=order)
+
+
+def _numerically(name: str) -> tuple[int, str]:
+    digits = re.match(r"[0-9]+", name)
+    return (int(digits[0]) if digits else -1, name)
+
+
+def _smiles(path: Path) -> dict[str, int]:
+    """Return the label "happy" for each photo whose attribute Smiling is 1."""
+    if not path.is_file():
+        return {}
+    with path.open() as lines:
+        lines.readline()
+        column = lines.readline().split().index("Smiling") + 1
+        rows = (line.split() for line in lines)
+        return {os.path.splitext(row[0])[0]: EMOTIONS.index("happy") for row in rows if row and row[column] == "1"}
+
+
+def _splits(folder: Path) -> dict[str, str]:
+    """Return the official split of each photo, empty where the mapping file is not there."""
+    mapping, partition = folder / MAPPING, folder / PARTITION
+    if not mapping.is_file():
+        return {}
+    official = dict(line.split() for line in partition.open()) if partition.is_file() else None
+    splits = {}
+    with mapping.open() as lines:
+        for row in map(str.split, lines):
+            if len(row) < 3 or not row[0].isdigit():
+                continue
+            index = int(row[1])
+            number = int(official[row[2]]) if official else int(index >= VALIDATION) + int(index >= TEST)
+            splits[row[0]] = SPLITS[number]
+    return splits

@@ -1,46 +1,81 @@
-"""Face Research Lab London Set: frontal photos of the same people, neutral and smiling.
+"""The Face Research Lab London Set: 102 people, neutral and smiling, 1350 x 1350, with hand-placed landmarks.
 
-Layout (DeBruine and Jones 2017, doi 10.6084/m9.figshare.5047666): `neutral_front/NNN_03.jpg`, `smiling_front/NNN_08.jpg`, landmarks
-`neutral_front/NNN_03.tem` in pixels of the 1350 px originals. The first two landmarks are the pupils. A smiling photo without
-landmarks of its own takes those of the same person's neutral one: camera and seat are the same, the head may have moved by a few pixels.
+DeBruine and Jones 2017, figshare, doi 10.6084/m9.figshare.5047666, CC BY 4.0. A photo is `neutral_front/NNN_03.jpg` or
+`smiling_front/NNN_08.jpg`; `NNN_03.tem` beside it holds 189 landmarks in WebMorph's order, of which we take the two pupils (0
+and 1), the tip of the nose (between 54 and 60) and the corners of the mouth (87 and 93): read off the pictures, as
+the set's own page does not name them. Landmarks are in pixels of the photo as published; copies of another size are scaled.
 """
 
+import csv
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrecords_tools.item import Item
+from PIL import Image
 
-LANDMARK_SIDE = 1350
-EXPRESSIONS = {"neutral_front": ("_03", 0), "smiling_front": ("_08", 1)}
-"""Folder to the photos' ending and the index of the emotion (neutral, happy)."""
+from seghgan_tf.expressions import EMOTIONS
+from tfrecords_tools.images import BROKEN
+from tfrecords_tools.photo import Photo, Reason, Reject, readable
+
+FOLDERS = {"neutral_front": "neutral", "smiling_front": "happy"}
+PUBLISHED_SIDE = 1350
+_NAME = re.compile(r"([0-9]+)_[0-9]+")
 
 
-def read(folder: Path) -> Iterator[Item]:
-    """Yield the photos of `folder`, neutral ones first.
+def read_london(folder: Path) -> Iterator[Photo | Reject]:
+    """Yield the frontal photos: neutral ones, then smiling ones (label "happy"), each with its person.
 
-    Raises ValueError where the folder has none.
+    Raises ValueError for a folder without `neutral_front` and `smiling_front`.
     """
-    if not (folder / "neutral_front").is_dir():
-        raise ValueError(f"`source` must hold neutral_front and smiling_front. Received: {folder}")
-    for name, (ending, label) in EXPRESSIONS.items():
-        for photo in sorted((folder / name).glob(f"*{ending}.jpg")):
-            subject = photo.stem.removesuffix(ending)
-            own, neutral = photo.with_suffix(".tem"), folder / "neutral_front" / f"{subject}_03.tem"
-            landmarks = own if own.is_file() else neutral
-            eyes = read_pupils(landmarks) if landmarks.is_file() else None
-            yield Item(
-                f"london/{photo.stem}", f"{name}/{photo.name}", photo, f"london/{subject}", label=label, eyes=eyes
-            )
+    folder = Path(folder)
+    present = [name for name in FOLDERS if (folder / name).is_dir()]
+    if not present:
+        raise ValueError(f"`source` must hold {' and '.join(FOLDERS)}. Received: {folder}")
+    people = _people(folder)
+    for inside in present:
+        for name in sorted(os.listdir(folder / inside)):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() not in (".jpg", ".jpeg", ".png"):
+                continue
+            path, found = folder / inside / name, _NAME.fullmatch(stem)
+            if not found or (people and found[1] not in people):
+                yield Reject(
+                    f"{inside}/{readable(name)}", Reason.NAME, "it names no person of the set, as 001_03.jpg does"
+                )
+                continue
+            try:
+                points = read_tem(path)
+            except (ValueError, IndexError, *BROKEN) as error:
+                yield Reject(f"{inside}/{stem}.tem", Reason.ANNOTATION, str(error) or type(error).__name__)
+                continue
+            yield Photo(
+                f"london-{stem}", str(path), f"{inside}/{name}", subject_id=f"london-{found[1]}",
+                label=EMOTIONS.index(FOLDERS[inside]), points=points,
+            )  # fmt: skip
 
 
-def read_pupils(path: Path) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Read the two pupils of a `.tem` file, as (x, y) fractions of the photo's side times 1: multiply by the side.
+def read_tem(photo: Path) -> tuple[float, ...] | None:
+    """Return the five landmarks of the `.tem` file beside a photo, in its pixels; None where there is no such file.
 
-    Raises ValueError for a file of another form.
+    Raises ValueError for a file without 189 places, OSError for a photo whose size cannot be read.
     """
+    path = photo.with_suffix(".tem")
+    if not path.is_file():
+        return None
     lines = path.read_text().split("\n")
-    try:
-        (ax, ay), (bx, by) = (map(float, line.split()) for line in lines[1:3])
-    except ValueError as error:
-        raise ValueError(f"`{path}` must be a .tem file: a count, then `x y` lines. Received: {lines[:3]}") from error
-    return (ax / LANDMARK_SIDE, ay / LANDMARK_SIDE), (bx / LANDMARK_SIDE, by / LANDMARK_SIDE)
+    places = [tuple(map(float, line.split())) for line in lines[1:190]]
+    if int(lines[0]) != 189 or any(len(place) != 2 for place in places) or len(places) != 189:
+        raise ValueError("it does not hold 189 places x y")
+    with Image.open(photo) as image:
+        scale = image.width / PUBLISHED_SIDE
+    nose = tuple((one + other) / 2 for one, other in zip(places[54], places[60], strict=True))
+    return tuple(scale * x for place in (places[0], places[1], nose, places[87], places[93]) for x in place)
+
+
+def _people(folder: Path) -> set[str]:
+    table = next(iter(sorted(folder.glob("london*info.csv"))), None)
+    if table is None:
+        return set()
+    with table.open(newline="", encoding="utf-8-sig") as stream:
+        return {row["face_id"].removeprefix("X") for row in csv.DictReader(stream)}

@@ -1,0 +1,103 @@
+"""The local runner: shards shared out over processes that stop with their parent."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from tfrecords_tools.plan import Plan
+from tfrecords_tools.shards import Stopped, convert_shard
+
+
+class _Shared:
+    """What a worker shares with its parent: the count of photos done, and the wish to stop."""
+
+    count: Any = None
+    stop: Any = None
+
+
+def run_in_processes(
+    output: Path, plan: Plan, shards: list[tuple[str, int]], on_error: str, workers: int, progress: Any
+) -> None:
+    """Convert all shards that are not done. `progress` (or None) is called with photos done and photos of all."""
+    total = sum(plan.about["photos"].values())
+    if workers == 1 and plan.about["request"]["picturing"]["align"] == "none":
+        _run_here(output, shards, on_error, total, progress)
+        return
+    # Forked from a clean server that has imported all and started nothing: no TensorFlow threads, one import for all workers.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context: Any = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["tfrecords_tools.shards"])
+    count, stop = context.Value("q", 0), context.Event()
+    pool = ProcessPoolExecutor(min(workers, max(1, len(shards))), context, _start_worker, (count, stop))
+    try:
+        waiting = {pool.submit(_work, output, split, number, on_error) for split, number in shards}
+        while waiting:
+            finished, waiting = wait(waiting, timeout=0.25, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+            if progress is not None:
+                progress(count.value, total)
+    except BrokenProcessPool as error:
+        raise OSError(
+            "a worker process was ended from outside, perhaps for want of memory; the same command goes on, fewer `workers` need less"
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _run_here(output: Path, shards: list[tuple[str, int]], on_error: str, total: int, progress: Any) -> None:
+    done = 0
+
+    def tick(photos: int = 1) -> None:
+        nonlocal done
+        done += photos
+        if progress is not None:
+            progress(done, total)
+
+    for split, number in shards:
+        before = done
+        result = convert_shard(output, split, number, on_error, tick)
+        if done == before:
+            tick(result["examples"] + len(result["rejected"]))
+
+
+def _start_worker(count: Any, stop: Any) -> None:
+    _Shared.count, _Shared.stop = count, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _tick() -> None:
+    with _Shared.count.get_lock():
+        _Shared.count.value += 1
+
+
+def _work(output: Path, split: str, number: int, on_error: str) -> None:
+    ticks = 0
+
+    def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+        _tick()
+
+    try:
+        result = convert_shard(output, split, number, on_error, tick, _Shared.stop.is_set)
+    except Stopped:
+        return
+    if not ticks:  # it was done before
+        with _Shared.count.get_lock():
+            _Shared.count.value += result["examples"] + len(result["rejected"])

@@ -1,0 +1,146 @@
+"""Any tree of images: `class/photo.jpg`, or a CSV that says what is known of each file."""
+
+import csv
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
+from tfrecords_tools.masks import CHECKED, ORDERS, check_order
+from tfrecords_tools.photo import Photo, Reason, Reject, readable
+from tfrecords_tools.readers.files import image_files
+
+SYNONYMS = {
+    "happiness": "happy", "sadness": "sad", "surprise": "surprised", "fear": "fearful", "disgust": "disgusted", "anger": "angry",
+    "contempt": "contemptuous",
+}  # fmt: skip
+"""Other names in use for the emotions."""
+
+TABLES = ("labels.csv", "metadata.csv", "annotations.csv")
+"""Tables that are taken by themselves when they lie in the folder."""
+
+SPLITS = ("train", "validation", "test")
+COLUMNS = ("filename", "label", "valence", "arousal", "mask", "subject", "split", "id")
+
+
+def read_folder(
+    folder: Path, table: str | None = None, label_order: str = "g_mask", max_pixels: int = 1 << 26
+) -> Iterator[Photo | Reject]:
+    """Yield the photos of a folder.
+
+    With a `table` (or one of TABLES in the folder): one photo a row, in its order; columns are `filename` (relative to the
+    folder) and any of `label` (an emotion's name or its number), `AU01_r`... or `AU01`... (0 to 5), `valence`, `arousal`, `mask` (relative,
+    class ids in `label_order`), `subject`, `split`, `id`; an empty cell is unknown. Without one: every image below the
+    folder, by name; the folder that holds it is its label where it is named like an emotion. Raises ValueError for a
+    table without `filename` or with nothing known, and for masks in another order than named.
+    """
+    if label_order not in ORDERS:
+        raise ValueError(f"`label-order` must be one of {', '.join(ORDERS)}. Received: {label_order}")
+    folder = Path(folder)
+    path = Path(table) if table else next((folder / name for name in TABLES if (folder / name).is_file()), None)
+    if path is None:
+        yield from _tree(folder)
+        return
+    first: list[Photo] = []
+    checked = False
+    waiting: list[Photo | Reject] = []
+    for entry in _rows(folder, path, label_order):
+        waiting.append(entry)
+        if isinstance(entry, Photo) and entry.mask is not None:
+            first.append(entry)
+        if not checked and (len(first) == CHECKED or len(waiting) == 16 * CHECKED):
+            check_order(first, max_pixels)
+            checked = True
+        if checked:
+            yield from waiting
+            waiting = []
+    if first and not checked:
+        check_order(first, max_pixels)
+    yield from waiting
+
+
+def emotion_of(text: str) -> int | None:
+    """Return the index of an emotion given by name (also "happiness", ...) or number; None for another word.
+
+    >>> emotion_of("Happiness"), emotion_of("3"), emotion_of("hungry")
+    (1, 3, None)
+    """
+    word = text.strip().lower()
+    word = SYNONYMS.get(word, word)
+    if word in EMOTIONS:
+        return EMOTIONS.index(word)
+    return int(word) if word.isdecimal() and int(word) < len(EMOTIONS) else None
+
+
+def _tree(folder: Path) -> Iterator[Photo | Reject]:
+    for entry in image_files(folder):
+        if isinstance(entry, Reject):
+            yield entry
+            continue
+        inside = os.path.basename(os.path.dirname(entry))
+        label = None if inside.isdecimal() else emotion_of(inside)
+        yield Photo(readable(entry), str(folder / entry), entry, label=label)
+
+
+def _rows(folder: Path, table: Path, order: str) -> Iterator[Photo | Reject]:
+    with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+        rows = csv.DictReader(stream, restval="", skipinitialspace=True)
+        names = [name.strip() for name in rows.fieldnames or ()]
+        units = {unit: name for name in names if (unit := name.removesuffix("_r").upper()) in AUS}
+        if "filename" not in names:
+            raise ValueError(
+                f"`table` must have a column filename, and any of {', '.join(COLUMNS[1:])}, AU01_r, ... "
+                f"Received: {table} with {', '.join(names) or 'none'}"
+            )
+        rows.fieldnames = names
+        for row in rows:
+            name = row["filename"]
+            try:
+                yield _photo(folder, row, units, order)
+            except _Bad as error:
+                yield Reject(readable(name), *error.args)
+
+
+class _Bad(Exception):  # noqa: N818 - carries a reason and a detail to the row's reject
+    pass
+
+
+def _photo(folder: Path, row: dict[str, Any], units: dict[str, str], order: str) -> Photo:
+    name = row["filename"]
+    if not name or os.path.isabs(name) or ".." in Path(name).parts:
+        raise _Bad(Reason.NAME, "filename must be a path inside the folder")
+    label = None
+    if text := row.get("label", "").strip():
+        label = emotion_of(text)
+        if label is None:
+            raise _Bad(Reason.LABEL, f"{text} is none of {', '.join(EMOTIONS)}")
+    split = row.get("split", "").strip() or None
+    if split not in (None, *SPLITS):
+        raise _Bad(Reason.ANNOTATION, f"split is {split}; known are {', '.join(SPLITS)}")
+    mask = row.get("mask", "").strip()
+    if mask and not (folder / mask).is_file():
+        raise _Bad(Reason.MASK_MISSING, f"there is no {readable(mask)}")
+    aus = {unit: _value(row, column, 0.0, MAX_INTENSITY, Reason.ACTION_UNITS) for unit, column in units.items()}
+    known = {unit: value for unit, value in aus.items() if value is not None}
+    return Photo(
+        row.get("id", "").strip() or readable(name), str(folder / name), name, subject_id=row.get("subject", "").strip() or None,
+        split=split, mask=str(folder / mask) if mask else None, mask_order=order, aus=known or None, label=label,
+        valence=_value(row, "valence", -1.0, 1.0, Reason.OUT_OF_RANGE), arousal=_value(row, "arousal", -1.0, 1.0, Reason.OUT_OF_RANGE),
+    )  # fmt: skip
+
+
+def _value(row: dict[str, Any], column: str, low: float, high: float, reason: Reason) -> float | None:
+    text = (row.get(column) or "").strip()
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise _Bad(Reason.NOT_A_NUMBER, f"{column} is {text}") from error
+    if not math.isfinite(value):
+        raise _Bad(Reason.NOT_A_NUMBER, f"{column} is {text}")
+    if not low <= value <= high:
+        raise _Bad(reason, f"{column} is {text}; it may be {low:g} to {high:g}")
+    return value

@@ -66,11 +66,14 @@ def demo(
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the faces and of the training.")] = 1,
+    save_checkpoint: Annotated[
+        Path | None, typer.Option(help="Write the trained weights (.npz) and their facts here.")
+    ] = None,
 ) -> None:
     """Draw faces, train, evaluate, export, serve and edit over gRPC, into one HTML report. Ten minutes on two cores."""
     from seghgan_tf.demo import run_demo
 
-    run_demo(workdir, from_scratch=from_scratch, seed=seed)
+    run_demo(workdir, from_scratch=from_scratch, seed=seed, save_checkpoint=save_checkpoint)
 
 
 @app.command()

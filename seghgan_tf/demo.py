@@ -1,7 +1,9 @@
 """The whole job on faces drawn by the program: draw, train, evaluate, export, serve, edit over gRPC, report."""
 
+import datetime
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -185,7 +187,22 @@ def _draw(workdir: Path, from_scratch: bool, size: int, seed: int, console: Cons
     return folder
 
 
-def run_demo(workdir: Path, *, from_scratch: bool = False, seed: int = 1, people: int = 24) -> dict[str, Any]:
+def checkpoint_facts(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept beside a checkpoint of the demo: how, where and when it was made, and how good it is."""
+    return {
+        "command": f"seghgan demo --from-scratch --seed {figures['seed']} --save-checkpoint drawn-64.npz",
+        "seed": figures["seed"],
+        "steps": figures["steps"],
+        "seconds": figures["total_seconds"],
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}",
+        "date": datetime.date.today().isoformat(),
+        "figures": {name: figures[name] for name in LIMITS},
+    }
+
+
+def run_demo(
+    workdir: Path, *, from_scratch: bool = False, seed: int = 1, people: int = 24, save_checkpoint: Path | None = None
+) -> dict[str, Any]:
     """Run the job and write `report.html` and `figures.json` into `workdir`; returns the figures.
 
     The same command resumes drawing and training. Raises RuntimeError where the package has no checkpoint to go on from.
@@ -244,6 +261,8 @@ def run_demo(workdir: Path, *, from_scratch: bool = False, seed: int = 1, people
         "total_seconds": round(time.monotonic() - began, 1),
     }
     (workdir / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    if save_checkpoint is not None:
+        pretrained.save_weights(model, save_checkpoint, checkpoint_facts(figures))
     run = demo_report.Run(
         config,
         figures,

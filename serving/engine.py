@@ -280,20 +280,17 @@ class Engine:
         yield gauge("seghgan_in_flight", "Requests that run now.", [], [((), self.gate.inside)])
         yield gauge("seghgan_waiting", "Requests that wait for a place.", [], [((), self.gate.queued)])
         yield gauge("seghgan_ready", "1 while every model and label answers.", [], [((), float(self.ready()))])
-        states, batches = [], []
-        for name in self.models.names:
-            for one in self.models.versions(name):
-                states.append(((name, str(one.version)), float(one.state)))
-                if one.batches:
-                    batches += [
-                        ((name, str(one.version), key, str(size)), float(count))
-                        for key, counts in one.batches().items()
-                        for size, count in counts.items()
-                    ]
+        names = self.models.names
+        states = [((name, str(v.version)), float(v.state)) for name in names for v in self.models.versions(name)]
         yield gauge("seghgan_version_state", "State of a version (30 is AVAILABLE).", ["model", "version"], states)
+        sizes = [
+            ((name, str(version), key, str(size)), float(count))
+            for name in names
+            for (version, key, size), count in self.models.examples(name).items()
+        ]
         yield gauge(
-            "seghgan_batches",
-            "Batches run, by the size they were padded to.",
-            ["model", "version", "signature", "size"],
-            batches,
+            "seghgan_batched_examples",
+            "Examples run, by the size of the batch they ran in (padding included).",
+            ["model", "version", "signature", "batch_size"],
+            sizes,
         )

@@ -30,3 +30,4 @@ def set_up(level: str) -> None:
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -1,24 +1,29 @@
 """One loaded version of a model: verified, batched, warmed up, ready to run."""
 
-import itertools
-import logging
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
 import tensorflow as tf
 
 from serving import bundle, contract, tensors
-from serving.batching import Batched, Batching, batched
+from serving.batching import BATCH_SIZE, Batching, batched
 from serving.errors import ServingError, invalid
-
-logger = logging.getLogger(__name__)
-_loads = itertools.count(1)
 
 _STATUS = {number: code for code in grpc.StatusCode for number in [code.value[0]]}
 """TensorFlow and gRPC number their status codes alike."""
+
+
+class _Calls(NamedTuple):
+    """How a signature is run: the order of its inputs and outputs, by itself, and batched where it can be."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    direct: Callable[..., Any]
+    together: Callable[..., Any] | None
 
 
 class Servable:
@@ -33,24 +38,46 @@ class Servable:
         self.name = name
         self.version = version
         self.manifest = bundle.read_manifest(folder)
-        self.signatures = contract.graph_signatures(contract.read_graph(folder))
         self._batching = batching
+        self._examples: Counter[tuple[str, int]] = Counter()
+        self._graph = tf.Graph()
+        options = tf.compat.v1.ConfigProto()
+        options.gpu_options.allow_growth = True
+        self._session = tf.compat.v1.Session(graph=self._graph, config=options)
         try:
-            self._model = tf.saved_model.load(str(folder))
-        except (tf.errors.OpError, OSError, KeyError, AttributeError, TypeError) as error:
+            meta = self._load(folder)
+            self.signatures = contract.graph_signatures(meta)
+            self._calls = {key: self._callables(key, meta.signature_def[key]) for key in self.signatures}
+            if warmup:
+                self._warm_up(folder)
+        except BaseException:
+            self._session.close()
+            raise
+
+    def _load(self, folder: Path) -> Any:
+        try:
+            with self._graph.as_default():
+                return tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
+        except (tf.errors.OpError, OSError, KeyError, AttributeError, TypeError, RuntimeError) as error:
             raise ValueError(f"The SavedModel must be loadable ({error}). Received: {folder}") from error
-        self._functions: dict[str, Callable[..., dict[str, Any]]] = {
-            key: self._model.signatures[key] for key in self.signatures
-        }
-        self._batched: dict[str, Batched] = {}
-        if batching is not None:
-            load = next(_loads)
-            self._batched = {
-                key: batched(function, f"{name}/{version}/{load}/{key}", batching)
-                for key, function in self._functions.items()
-            }
-        if warmup:
-            self._warm_up(folder)
+
+    def _callables(self, key: str, definition: Any) -> _Calls:
+        tensor = self._graph.get_tensor_by_name
+        feeds = {name: tensor(info.name) for name, info in sorted(definition.inputs.items())}
+        fetches = {name: tensor(info.name) for name, info in sorted(definition.outputs.items())}
+        feed = list(feeds.values())
+        direct = self._session.make_callable(list(fetches.values()), feed_list=feed)
+        together = None
+        if self._batching is not None:
+            with self._graph.as_default():
+                outputs = batched(feeds, fetches, key, self._batching)
+            if outputs is not None:
+                together = self._session.make_callable(list(outputs.values()), feed_list=feed)
+        return _Calls(tuple(feeds), tuple(fetches), direct, together)
+
+    def close(self) -> None:
+        """Give the memory back; `run` may not be called any more."""
+        self._session.close()
 
     def _warm_up(self, folder: Path) -> None:
         for request in bundle.read_warmup(folder):
@@ -69,9 +96,9 @@ class Servable:
             )
         return self.signatures[key]
 
-    def batches(self) -> dict[str, dict[int, int]]:
-        """Return, for each batched signature, how many batches of each size were run."""
-        return {key: one.sizes() for key, one in self._batched.items()}
+    def examples(self) -> dict[tuple[str, int], int]:
+        """Return how many examples ran, by (signature, size of the batch they ran in)."""
+        return dict(self._examples)
 
     def check(self, key: str, inputs: dict[str, np.ndarray], output_filter: tuple[str, ...] = ()) -> None:
         """Raise INVALID_ARGUMENT unless names, dtypes and shapes are the signature's and the batch is one."""
@@ -98,23 +125,25 @@ class Servable:
 
         `alone` says that nothing else runs, so that waiting for a batch would be in vain. A request that the graph refuses fails alone: what was batched with it is run again by itself.
         """
-        if alone or key not in self._batched:
-            return self._run(self._functions[key], inputs)
+        calls = self._calls[key]
+        if alone or calls.together is None:
+            return self._run(calls, calls.direct, inputs)
         try:
-            return self._run(self._batched[key].run, inputs)
+            outputs = self._run(calls, calls.together, inputs)
         except ServingError as error:
             if error.code is not grpc.StatusCode.INVALID_ARGUMENT:
                 raise
-            return self._run(self._functions[key], inputs)
+            return self._run(calls, calls.direct, inputs)
+        sizes = outputs.pop(BATCH_SIZE)
+        self._examples[key, int(sizes[0])] += len(sizes)
+        return outputs
 
-    def _run(self, function: Callable[..., dict[str, Any]], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _run(self, calls: _Calls, call: Callable[..., Any], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        names = calls.outputs if call is calls.direct else (*calls.outputs, BATCH_SIZE)
         try:
-            fed = {
-                name: tf.constant(array, tf.string if array.dtype == object else None) for name, array in inputs.items()
-            }
-            return {name: np.asarray(tensor.numpy()) for name, tensor in function(**fed).items()}
+            return dict(zip(names, call(*(inputs[name] for name in calls.inputs)), strict=True))
         except UnicodeDecodeError as error:  # TensorFlow quotes the bytes it could not decode
-            raise invalid(f"`{next(iter(inputs))}` cannot be read: its bytes are not what they claim to be.") from error
+            raise invalid(f"`{calls.inputs[0]}` cannot be read: its bytes are not what they claim to be.") from error
         except tf.errors.UnavailableError as error:
             raise ServingError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"The batch queue is full: {error.message}"

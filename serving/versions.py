@@ -40,7 +40,6 @@ class VersionStatus(NamedTuple):
     state: State
     code: grpc.StatusCode
     message: str
-    batches: Callable[[], dict[str, dict[int, int]]] | None = None
 
 
 class _Version:
@@ -57,9 +56,7 @@ class _Version:
 
     def status(self) -> VersionStatus:
         code = grpc.StatusCode.FAILED_PRECONDITION if self.error else grpc.StatusCode.OK
-        return VersionStatus(
-            self.number, self.state, code, self.error, self.servable.batches if self.servable else None
-        )
+        return VersionStatus(self.number, self.state, code, self.error)
 
 
 def _fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
@@ -172,6 +169,12 @@ class Models:
         with self._lock:
             return [one.status() for one in self._versions.get(name, {}).values()]
 
+    def examples(self, name: str) -> dict[tuple[int, str, int], int]:
+        """Return how many examples ran, by (version, signature, size of the batch they ran in)."""
+        with self._lock:
+            loaded = [one.servable for one in self._versions.get(name, {}).values() if one.servable is not None]
+        return {(one.version, *key): count for one in loaded for key, count in one.examples().items()}
+
     def poll(self) -> None:
         """Scan the folders once: load what is wanted, then unload what is not."""
         with self._polling:
@@ -254,7 +257,11 @@ class Models:
             with self._lock:
                 free = self._lock.wait_for(version.idle, timeout=30.0)
             if free:
+                servable = version.servable
                 self._set(name, version, State.END)
+                if servable is not None:
+                    servable.close()
+                    del servable
         for version in versions:
             if version.state not in (State.AVAILABLE, State.UNLOADING) and name not in self._configs:
                 self._versions[name].pop(version.number, None)

@@ -189,7 +189,7 @@ def test_requests_that_arrive_together_run_as_one_batch(
             values = [tensors.decode(future.result().outputs["expression"])[0, 0] for future in futures]
         np.testing.assert_allclose(values, [(i / 10 + 1) / 2 for i in range(9)], atol=1e-5)
         text = engine.metrics.render().decode()
-    assert 'seghgan_batches{model="seghgan",signature="analyze",size="8",version="1"}' in text
+    assert 'seghgan_batched_examples{batch_size="8",model="seghgan",signature="analyze",version="1"}' in text
 
 
 def test_metrics_have_tensorflow_servings_names_and_ours(embedded: Any) -> None:

@@ -86,8 +86,14 @@ class Engine:
         file = settings.batching_parameters_file
         self.batching = None if file is None else read_batching(file)
         running = settings.max_in_flight or (
-            2 if self.batching is None else self.batching.max_batch_size * (self.batching.num_batch_threads + 1)
+            2 if self.batching is None else self.batching.max_batch_size * self.batching.num_batch_threads
         )
+        if (
+            self.batching is not None
+        ):  # the gate bounds what is enqueued; the queue behind it must never be the narrower
+            self.batching = self.batching._replace(
+                max_enqueued_batches=max(running, self.batching.max_enqueued_batches)
+            )
         self.gate = Gate(running, running if settings.max_waiting < 0 else settings.max_waiting)
         self.metrics = Metrics(importlib.metadata.version("seghgan-tf"), self._gauges)
         self.metrics_path = metrics_path(settings.monitoring_config_file)

@@ -146,7 +146,7 @@ class Servable:
             raise invalid(f"`{calls.inputs[0]}` cannot be read: its bytes are not what they claim to be.") from error
         except tf.errors.UnavailableError as error:
             raise ServingError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"The batch queue is full: {error.message}"
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "The batch queue is full. Try again later."
             ) from error
         except tf.errors.OpError as error:
             raise ServingError(_STATUS.get(error.error_code, grpc.StatusCode.INTERNAL), error.message or "") from error

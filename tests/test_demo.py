@@ -1,0 +1,33 @@
+"""The demo, shortened: every stage runs for real, and the report and the figures are whole."""
+
+import json
+import re
+
+import pytest
+
+from seghgan_tf import demo, pretrained
+from seghgan_tf.expressions import AUS
+
+
+def test_the_packages_checkpoint_is_small_and_says_how_it_was_made():
+    assert demo.CHECKPOINT.stat().st_size < 8_000_000
+    facts = pretrained.facts(demo.CHECKPOINT)
+    assert {"command", "seed", "steps", "seconds", "machine", "date", "figures"} <= set(facts)
+
+
+@pytest.mark.slow
+def test_the_demo_meets_its_promises_on_people_it_never_saw(tmp_path, monkeypatch):
+    monkeypatch.setitem(demo.FACES, False, (48, 16, 60))
+    monkeypatch.setattr(demo, "GO_ON", (*demo.GO_ON, "training.steps=6", "training.evaluate_every=3"))
+    figures = demo.run_demo(tmp_path / "demo", people=8, seed=5)
+    assert figures["miou"] >= 0.60
+    assert figures["edit_error_ratio"] <= 0.70
+    assert figures["outside_change"] <= 0.02
+    assert figures["parity"] <= 1e-5
+    assert set(figures["per_au"]) == set(AUS)
+    assert set(figures["stages"]) == {"draw", "train", "segmenter alone", "evaluate", "export", "serve and edit"}
+    assert json.loads((tmp_path / "demo" / "figures.json").read_text()) == json.loads(json.dumps(figures))
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert page.count("data:image/png;base64") == 3
+    assert not re.search(r'(src|href)="(?!data:)', page), "the report must need no other file"
+    assert all(au in page for au in AUS)

@@ -65,6 +65,9 @@ def demo(
             "--from-scratch", help="Train from nothing (about an hour) instead of from the package's checkpoint."
         ),
     ] = False,
+    preset: Annotated[
+        str, typer.Option(help="What to train --from-scratch: drawn-64, or drawn-64-unpaired (no true targets).")
+    ] = "drawn-64",
     seed: Annotated[int, typer.Option(help="Seed of the faces and of the training.")] = 1,
     save_checkpoint: Annotated[
         Path | None, typer.Option(help="Write the trained weights (.npz) and their facts here.")
@@ -73,12 +76,14 @@ def demo(
     """Draw faces, train, evaluate, export, serve and edit over gRPC, into one HTML report. Ten minutes on two cores."""
     from seghgan_tf.demo import run_demo
 
-    run_demo(workdir, from_scratch=from_scratch, seed=seed, save_checkpoint=save_checkpoint)
+    run_demo(workdir, from_scratch=from_scratch, preset=preset, seed=seed, save_checkpoint=save_checkpoint)
 
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Option(help="A preset (drawn-64, faces-128, paper-256) or a TOML file.")],
+    config: Annotated[
+        str, typer.Option(help="A preset (drawn-64, drawn-64-unpaired, faces-128, paper-256) or a TOML file.")
+    ],
     workdir: Workdir,
     settings: Settings = None,
     expression: Annotated[

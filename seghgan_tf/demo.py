@@ -27,7 +27,8 @@ from seghgan_tf.model import REGION_NAMES, SegHGAN
 from seghgan_tf.pictures import from_pixels
 from seghgan_tf.progress import ProgressBar
 
-CHECKPOINT = pretrained.CHECKPOINTS / "drawn-64.npz"
+PRESET = "drawn-64"
+CHECKPOINT = pretrained.CHECKPOINTS / f"{PRESET}.npz"
 LIMITS = {
     "miou": (">=", 0.60),
     "edit_error_ratio": ("<=", 0.70),
@@ -201,27 +202,38 @@ def checkpoint_facts(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_demo(
-    workdir: Path, *, from_scratch: bool = False, seed: int = 1, people: int = 24, save_checkpoint: Path | None = None
+    workdir: Path,
+    *,
+    from_scratch: bool = False,
+    preset: str = PRESET,
+    seed: int = 1,
+    people: int = 24,
+    save_checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Run the job and write `report.html` and `figures.json` into `workdir`; returns the figures.
 
-    The same command resumes drawing and training. Raises RuntimeError where the package has no checkpoint to go on from.
+    The same command resumes drawing and training. Raises ValueError for another preset than `drawn-64` without
+    `from_scratch`, RuntimeError where the package has no checkpoint to go on from.
     """
+    if preset != PRESET and not from_scratch:
+        raise ValueError(
+            f"`preset` must be {PRESET} because the package's checkpoint is of that one. Received: {preset}; add --from-scratch"
+        )
     workdir.mkdir(parents=True, exist_ok=True)
     console, began = Console(), time.monotonic()
     if not from_scratch and not CHECKPOINT.is_file():
         raise RuntimeError(f"the package has no {CHECKPOINT.name}; run `seghgan demo --from-scratch`")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     clock = Clock(console)
-    size = read_config("drawn-64").model.image_size
+    size = read_config(preset).model.image_size
     with clock.stage("draw", "Draw faces, their masks and their true edits into TFRecords"):
         records = _draw(workdir, from_scratch, size, seed, console)
         trials = draw_trials(people, size, seed)
     settings = ("data.expression=" + json.dumps([str(records)]), f"model.seed={seed}", *(() if from_scratch else GO_ON))
-    config = read_config("drawn-64", settings)
+    config = read_config(preset, settings)
     with clock.stage("train", "Train segmenter, generators and critics together"):
         model = _train(config, workdir / "run", console, from_scratch)
-    alone = read_config("drawn-64", (*settings, f"model.segmenter_steps={config.training.steps}"))
+    alone = read_config(preset, (*settings, f"model.segmenter_steps={config.training.steps}"))
     with clock.stage("segmenter alone", "Train the segmenter alone for as many steps, to compare"):
         lone = _train(alone, workdir / "segmenter-alone", console, from_scratch)
     with clock.stage("evaluate", "Evaluate on people never trained on"):
@@ -240,7 +252,7 @@ def run_demo(
     with clock.stage("export", "Export a SavedModel with signatures, warmup and manifest"):
         version = 1 + max((int(path.name) for path in (workdir / "export").glob("[0-9]*")), default=0)
         facts = {
-            "preset": "drawn-64",
+            "preset": preset,
             "step": model.steps_done,
             "miou": figures["miou"],
             "edit_error_ratio": figures["edit_error_ratio"],
@@ -254,6 +266,7 @@ def run_demo(
     figures |= {
         "parity": float(np.abs(over_grpc - in_process).max()),
         "from_scratch": from_scratch,
+        "preset": preset,
         "seed": seed,
         "people": people,
         "steps": model.steps_done,

@@ -12,7 +12,6 @@ import grpc
 import numpy as np
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -23,7 +22,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving import contract, messages, tensors, tls
+from serving import messages, replies, tensors, tls
 from serving.engine import SHED, Engine, Request
 from serving.errors import ServingError, invalid
 from serving.model_config import parse_models
@@ -120,12 +119,7 @@ class Services:
         if unknown := [field for field in request.metadata_field if field != "signature_def"]:
             raise invalid(f"metadata_field must be `signature_def`. Received: {unknown[0][:100]!r}")
         name, version, label = _asked(request.model_spec)
-        number, signatures = self.engine.signatures(name, version, label)
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.model_spec.name = name
-        response.model_spec.version.value = number
-        response.metadata["signature_def"].Pack(signature_map(signatures))
-        return response.SerializeToString()
+        return replies.metadata(self.engine, name, version, label).SerializeToString()
 
     def status(self, raw: bytes, _: _Call) -> bytes:
         """Return the states of a model's versions; a label is ignored, as in TensorFlow Serving."""
@@ -133,12 +127,7 @@ class Services:
         if not request.HasField("model_spec"):
             raise invalid("GetModelStatusRequest must have a model_spec. Received: none")
         name, version, _label = _asked(request.model_spec)
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for one in self.engine.status(name, version):
-            entry = response.model_version_status.add(version=one.version, state=int(one.state))
-            entry.status.error_code = one.code.value[0]
-            entry.status.error_message = one.message
-        return response.SerializeToString()
+        return replies.status(self.engine, name, version).SerializeToString()
 
     def reload(self, raw: bytes, call: _Call) -> bytes:
         """Take a new model config; the outcome stands in the body and is the call's status."""
@@ -177,25 +166,6 @@ class Services:
             )
 
         return refuse
-
-
-def signature_map(signatures: dict[str, contract.Signature]) -> Any:
-    """Return the SignatureDefMap of these signatures."""
-    packed = get_model_metadata_pb2.SignatureDefMap()
-    for name, signature in signatures.items():
-        definition = packed.signature_def[name]
-        definition.method_name = "tensorflow/serving/predict"
-        for specs, infos in ((signature.inputs, definition.inputs), (signature.outputs, definition.outputs)):
-            for key, spec in specs.items():
-                _fill_info(infos[key], key, spec)
-    return packed
-
-
-def _fill_info(info: meta_graph_pb2.TensorInfo, name: str, spec: contract.Spec) -> None:
-    info.name = f"{name}:0"
-    info.dtype = tensors.dtype_number(spec.dtype)
-    for size in spec.shape:
-        info.tensor_shape.dim.add().size = -1 if size is None else size
 
 
 def _trailing(request_id: str, error: ServingError | None, compatible: bool) -> tuple[tuple[str, str | bytes], ...]:

@@ -8,7 +8,6 @@ once requests are answered.
 
 import argparse
 import dataclasses
-import importlib.util
 import json
 import logging
 import os
@@ -53,8 +52,9 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
         engine.start()
         server = GrpcServer(engine)
         server.start()
-        if settings.rest_port is not None and importlib.util.find_spec("serving.rest_server") is not None:
-            rest_server = importlib.import_module("serving.rest_server")
+        if settings.rest_port is not None:
+            from serving import rest_server
+
             rest = rest_server.start(engine, settings)
         ports = {"grpc": server.port, "rest": rest.port if rest else None, "pid": os.getpid()}
         if settings.port_file is not None:
@@ -65,9 +65,12 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
         logger.info("draining", extra={"fields": {"seconds": settings.drain_seconds}})
         engine.drain()
         time.sleep(settings.lame_duck_seconds)
+        if rest is not None:
+            stopper = threading.Thread(target=rest.stop, args=(settings.drain_seconds,))
+            stopper.start()
         server.stop(settings.drain_seconds)
         if rest is not None:
-            rest.stop(settings.drain_seconds)
+            stopper.join()
     finally:
         engine.close()
         if settings.port_file is not None:

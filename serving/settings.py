@@ -26,6 +26,8 @@ class Settings:
     """0 takes a free port."""
     rest_port: int | None = 8501
     """0 takes a free port; None opens none."""
+    rest_api_timeout_in_ms: int = 30_000
+    """Deadline of a REST request."""
     port_file: Path | None = None
     """Where the ports are written, as JSON, once requests are answered."""
     batching_parameters_file: Path | None = CONFIG / "batching_parameters.pbtxt"

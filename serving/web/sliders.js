@@ -1,0 +1,84 @@
+// The panel: one slider a label, grouped by region, with the mark of what is seen in the photo.
+
+import { ACTION_UNITS, GROUPS } from "./expressions.js";
+
+const html = (tag, set = {}, ...children) => {
+  const made = Object.assign(document.createElement(tag), set);
+  made.append(...children);
+  return made;
+};
+
+export class Sliders {
+  constructor(root, space, changed) {
+    this.space = space;
+    [this.low, this.high] = [space.low * space.scale, space.high * space.scale];
+    this.seen = Object.fromEntries(space.labels.map((label) => [label, 0]));
+    this.asked = {};
+    this.inputs = {};
+    root.replaceChildren();
+    for (const [region, title] of Object.entries(GROUPS)) {
+      const known = Object.keys(ACTION_UNITS).filter((label) => space.labels.includes(label));
+      const labels = region === "other" ? space.labels.filter((label) => !known.includes(label)) : known.filter((label) => ACTION_UNITS[label][0] === region);
+      if (labels.length && !space.one_hot) {
+        root.append(html("fieldset", {}, html("legend", { textContent: title }), ...labels.map((label) => this.#row(label, changed))));
+      }
+    }
+    this.show();
+  }
+
+  #row(label, changed) {
+    const [, name, plain] = ACTION_UNITS[label] ?? [null, label, null];
+    const id = `slider-${label}`;
+    const input = html("input", { type: "range", id, min: this.low, max: this.high, step: (this.high - this.low) / 50, value: 0 });
+    const output = html("output", { htmlFor: id });
+    const parts = label in ACTION_UNITS ? [html("b", { textContent: label }), ` ${name} `, html("span", { textContent: `(${plain})` })] : [label];
+    input.addEventListener("input", () => {
+      this.asked[label] = Number(input.value);
+      this.show();
+      changed();
+    });
+    this.inputs[label] = { input, output };
+    return html("div", { className: "slider" }, html("label", { htmlFor: id }, ...parts), output, input);
+  }
+
+  // `values` is the vector that `analyze` returned.
+  setSeen(values) {
+    const clip = (value) => Math.min(Math.max(value, this.space.low), this.space.high) * this.space.scale;
+    this.space.labels.forEach((label, i) => { this.seen[label] = clip(values[i]); });
+    this.reset();
+  }
+
+  reset() {
+    this.asked = {};
+    this.show();
+  }
+
+  // Asks for these values; what is not named becomes the neutral 0.
+  preset(values) {
+    this.asked = Object.fromEntries(this.space.labels.map((label) => [label, values[label] ?? 0]));
+    this.show();
+  }
+
+  get changed() {
+    return Object.entries(this.asked).some(([label, value]) => Math.abs(value - this.seen[label]) > 1e-6) || (this.space.one_hot && Object.keys(this.asked).length > 0);
+  }
+
+  vector() {
+    return this.space.labels.map((label) => (this.asked[label] ?? this.seen[label]) / this.space.scale);
+  }
+
+  show() {
+    for (const [label, { input, output }] of Object.entries(this.inputs)) {
+      const value = this.asked[label] ?? this.seen[label];
+      const change = value - this.seen[label];
+      const moved = Math.abs(change) >= 0.05;
+      const part = (number) => `${((number - this.low) / (this.high - this.low)) * 100}%`;
+      input.value = value;
+      input.style.setProperty("--fill", part(value));
+      input.style.setProperty("--seen", part(this.seen[label]));
+      output.textContent = value.toFixed(1) + (moved ? ` (${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(1)})` : "");
+      input.setAttribute("aria-valuetext", `${value.toFixed(1)} of ${this.high}, ${this.seen[label].toFixed(1)} seen in the photo`);
+      input.closest(".slider").classList.toggle("moved", moved);
+    }
+  }
+}

@@ -18,7 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from rich.console import Console
 
-from seghgan_tf import demo_report, pretrained, training
+from seghgan_tf import demo_report, pretrained, recorder, training
 from seghgan_tf.config import Config, read_config
 from seghgan_tf.evaluation import edit_figures, segmentation_figures
 from seghgan_tf.export import export
@@ -98,7 +98,7 @@ def _train(config: Config, workdir: Path, console: Console, from_scratch: bool) 
 
 
 def _history(workdir: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (workdir / training.HISTORY_FILE).read_text().splitlines()]
+    return [json.loads(line) for line in (workdir / recorder.HISTORY_FILE).read_text().splitlines()]
 
 
 @contextmanager

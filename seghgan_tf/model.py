@@ -274,7 +274,7 @@ class SegHGAN(keras.Model):
         parts = self._parts(self.probabilities(face["image"]))
         edit = self._generate(face["image"], face["target_expression"], parts)
         self._generator_loss(face, parts, edit)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return self._results()
 
     def train_critics(
         self, face: Mapping[str, tf.Tensor], parts: Mapping[str, Part], edited: tf.Tensor, turn: int
@@ -403,7 +403,16 @@ class SegHGAN(keras.Model):
 
     def _finish_step(self) -> dict[str, tf.Tensor]:
         self.optimizer.iterations.assign_add(1)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return self._results()
+
+    def _results(self) -> dict[str, tf.Tensor]:
+        """Return every metric's value; as (1,) in a cluster, where Keras averages over the workers along axis 0."""
+        cluster = isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+        values = {metric.name: metric.result() for metric in self.metrics}
+        return {name: tf.reshape(value, (1,)) for name, value in values.items()} if cluster else values
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Build nothing: every variable is there since `__init__`, and Keras's own way fails on the batches of a cluster."""
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:

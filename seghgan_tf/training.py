@@ -1,29 +1,21 @@
-"""Train a SegHGAN in a work folder: strategy, optimizers, checkpoints, resume, pictures for TensorBoard."""
+"""Train a SegHGAN in a work folder that the same call resumes: strategy, optimizers, data, checkpoints."""
 
 import json
 import math
-import os
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from seghgan_tf import data
+from seghgan_tf import cluster, data
 from seghgan_tf.augment import Augmentation
 from seghgan_tf.config import Config, ModelConfig
 from seghgan_tf.model import SegHGAN, role_optimizer
-from seghgan_tf.pictures import color_mask, gray, grid, to_pixels
+from seghgan_tf.recorder import CHECKPOINT, Recorder
 
-CHECKPOINT = "last.keras"
 CONFIG_FILE = "config.json"
-HISTORY_FILE = "history.jsonl"
-VANISHED = 2e-4
-"""A region whose mean probability falls under this share of the image is reported as vanishing."""
 
 
 class TrainingStopped(RuntimeError):  # noqa: N818
@@ -35,8 +27,8 @@ class TrainingStopped(RuntimeError):  # noqa: N818
 
 
 def choose_strategy() -> tf.distribute.Strategy:
-    """Return MultiWorkerMirrored where TF_CONFIG names a cluster, Mirrored on several GPUs, else the default."""
-    if "cluster" in json.loads(os.environ.get("TF_CONFIG") or "{}"):
+    """Return MultiWorkerMirrored where the environment names a cluster, Mirrored on several GPUs, else the default."""
+    if cluster.announce():
         return tf.distribute.MultiWorkerMirroredStrategy()
     return (
         tf.distribute.MirroredStrategy()
@@ -103,96 +95,8 @@ def load_model(path: Path) -> SegHGAN:
     return keras.saving.load_model(path)
 
 
-def save_model(model: SegHGAN, path: Path) -> None:
-    """Write a checkpoint aside, then put it in place, so that a crash leaves the last one whole."""
-    aside = path.with_name(f".{path.stem}.part.keras")
-    model.save(aside)
-    os.replace(aside, path)
-
-
-def picture(model: SegHGAN, image: Any, expression: Any) -> np.ndarray:
-    """Return rows of image, mask, attention, edit and reconstruction as one (H, W, 3) uint8 picture."""
-    edit = model({"image": image, "expression": expression})
-    back = model({"image": edit["edited"], "expression": model.analyze(image)})["edited"]
-    labels = model.segment(image)["labels"]
-    columns = [
-        to_pixels(image),
-        color_mask(labels),
-        gray(edit["attention"]),
-        to_pixels(edit["edited"]),
-        to_pixels(back),
-    ]
-    return grid([list(row) for row in zip(*columns, strict=True)])
-
-
-class Recorder(keras.callbacks.Callback):
-    """Keeps the run's state: checkpoints, history, TensorBoard, and a plain stop on NaN or a signal."""
-
-    def __init__(self, workdir: Path, total: int, sample: dict[str, Any], report: Callable[[str], None]) -> None:
-        super().__init__()
-        self.workdir, self.total, self.sample, self.report = workdir, total, sample, report
-        self.stopped: str | None = None
-        self.signal = 0
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Open TensorBoard's file and listen for the signals that ask for an orderly end."""
-        self.writer = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
-        self.began, self.step = time.monotonic(), self.model.steps_done
-        self.previous = {}
-        if os.environ.get("SEGHGAN_SIGNALS", "1") == "1":
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self.previous[number] = signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        self.signal = number
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stop at the last step, on a signal, or on a loss that is no number any more."""
-        self.step += 1
-        if self.step >= self.total:
-            self.model.stop_training = True
-        if self.signal:
-            self.stopped = f"received {signal.Signals(self.signal).name}; the same command goes on from step {self.model.steps_done}"
-            save_model(self.model, self.workdir / CHECKPOINT)
-            self.model.stop_training = True
-        elif logs and not all(math.isfinite(float(value)) for value in logs.values()):
-            wrong = ", ".join(name for name, value in logs.items() if not math.isfinite(float(value)))
-            self.stopped = (
-                f"{wrong} became NaN at step {self.model.steps_done}. {CHECKPOINT} is the last good state; "
-                "try --set training.learning_rate= half of it, a larger batch, or a smaller model.losses.adversarial"
-            )
-            self.model.stop_training = True
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write checkpoint, history line, scalars and image grid."""
-        if self.stopped:
-            return
-        step = self.model.steps_done
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        save_model(self.model, self.workdir / CHECKPOINT)
-        line = {"step": step, "seconds": round(time.monotonic() - self.began, 1), **values}
-        with (self.workdir / HISTORY_FILE).open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        with self.writer.as_default(step), self.model.averaged():
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
-            tf.summary.image("image, mask, attention, edit, reconstruction", picture(self.model, **self.sample)[None])
-        self.writer.flush()
-        for name in ("eyes", "nose", "mouth"):
-            if values.get(f"area_{name}", 1.0) < VANISHED:
-                self.report(
-                    f"warning: the {name} mask is vanishing; lower model.segmenter_gradient_cap or train the segmenter longer"
-                )
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Give the signals back."""
-        self.writer.close()
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-
-def prepare_workdir(config: Config, workdir: Path) -> None:
-    """Create the work folder and write the configuration into it.
+def prepare_workdir(config: Config, workdir: Path, chief: bool = True) -> None:
+    """Create the work folder and, as the chief, write the configuration into it.
 
     Raises ValueError where a run with another model or other data lives there: resuming would mix the two.
     """
@@ -212,7 +116,8 @@ def prepare_workdir(config: Config, workdir: Path) -> None:
                 f"`workdir` must be a new folder, because the run in {workdir} has {part}.{key} = {before[part].get(key)}. "
                 f"Received: {part}.{key} = {values[part][key]}"
             )
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    if chief:
+        path.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def read_run(workdir: Path) -> Config:
@@ -223,8 +128,13 @@ def read_run(workdir: Path) -> Config:
     return Config.model_validate_json(path.read_text())
 
 
-def streams(config: Config, split: str, seed: int = 0) -> tf.data.Dataset:
-    """Return the two-stream batches of `split`, augmented and endless for "train", in order otherwise."""
+def streams(
+    config: Config, split: str, seed: int = 0, input_context: tf.distribute.InputContext | None = None
+) -> tf.data.Dataset:
+    """Return the two-stream batches of `split`, augmented and endless for "train", in order otherwise.
+
+    With an `input_context`, a worker's share of them.
+    """
     training = split == "train"
     settings, model = config.data, config.model
     return data.load_streams(
@@ -241,7 +151,26 @@ def streams(config: Config, split: str, seed: int = 0) -> tf.data.Dataset:
         cache=settings.cache,
         balanced=settings.balanced,
         workers=settings.workers,
+        input_context=input_context,
     )
+
+
+def distributed_streams(config: Config, strategy: tf.distribute.Strategy, seed: int) -> tuple[Any, Any]:
+    """Return what `fit` takes: training batches, each worker of a cluster reading its share, and validation batches.
+
+    Every worker validates on the same examples, so that all take equally many steps.
+    """
+
+    def training(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+        return streams(config, "train", seed, context)
+
+    def validation(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+        whole = context and tf.distribute.InputContext(num_replicas_in_sync=context.num_replicas_in_sync)
+        return streams(config, "validation", input_context=whole).take(config.training.validation_batches)
+
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return tuple(map(strategy.distribute_datasets_from_function, (training, validation)))
+    return training(), validation()
 
 
 def train(
@@ -256,9 +185,10 @@ def train(
 
     `start` may fill a new model with weights. Raises TrainingStopped on NaN or a signal, with the last good state kept.
     """
-    prepare_workdir(config, workdir)
+    strategy = choose_strategy()
+    prepare_workdir(config, workdir, cluster.is_chief(strategy))
     checkpoint = workdir / CHECKPOINT
-    with choose_strategy().scope():
+    with strategy.scope():
         if checkpoint.is_file():
             model = load_model(checkpoint)
         else:
@@ -269,12 +199,13 @@ def train(
     if done >= total:
         report(f"{checkpoint} is at step {done} of {total}: nothing left to train")
         return model
-    validation = streams(config, "validation").take(config.training.validation_batches)
-    batch = next(iter(validation))["expression"]
+    batch = next(iter(streams(config, "validation")))["expression"]
     wanted = batch.get("target_expression", tf.roll(batch["expression"], 1, 0))
-    recorder = Recorder(workdir, total, {"image": batch["image"][:6], "expression": wanted[:6]}, report)
+    with strategy.scope():
+        recorder = Recorder(workdir, total, {"image": batch["image"][:6], "expression": wanted[:6]}, report)
+    batches, validation = distributed_streams(config, strategy, seed=done)
     model.fit(
-        streams(config, "train", seed=done),
+        batches,
         steps_per_epoch=every,
         epochs=math.ceil((total - done) / every),
         shuffle=False,

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.config", "seghgan_tf.schema", "seghgan_tf.pictures",
     "seghgan_tf.augment", "seghgan_tf.survey", "seghgan_tf.data", "seghgan_tf.layers", "seghgan_tf.networks", "seghgan_tf.losses",
-    "seghgan_tf.model", "seghgan_tf.progress", "seghgan_tf.training", "seghgan_tf.evaluation", "seghgan_tf.ablation",
-    "seghgan_tf.editing", "seghgan_tf.export", "seghgan_tf.pretrained", "seghgan_tf.report", "seghgan_tf.demo_report", "seghgan_tf.demo", "seghgan_tf.cli",
+    "seghgan_tf.model", "seghgan_tf.progress", "seghgan_tf.cluster", "seghgan_tf.recorder", "seghgan_tf.training", "seghgan_tf.evaluation", "seghgan_tf.ablation",
+    "seghgan_tf.editing", "seghgan_tf.export", "seghgan_tf.gate", "seghgan_tf.pretrained", "seghgan_tf.report", "seghgan_tf.demo_report", "seghgan_tf.demo", "seghgan_tf.cli",
 ]  # fmt: skip
 """A module imports only modules before it; `seghgan_tf.networks` stands for all of its files."""
 

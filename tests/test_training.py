@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from seghgan_tf import training
+from seghgan_tf import recorder, training
 from seghgan_tf.config import read_config
 from seghgan_tf.evaluation import evaluate_run
 from tests.conftest import ROOT, TINY
@@ -46,7 +46,7 @@ def finished(records, tmp_path_factory):
 def test_a_run_leaves_checkpoint_history_pictures_and_configuration(finished):
     config, workdir, model = finished
     assert model.steps_done == 3
-    lines = [json.loads(line) for line in (workdir / training.HISTORY_FILE).read_text().splitlines()]
+    lines = [json.loads(line) for line in (workdir / recorder.HISTORY_FILE).read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 3]
     assert all(np.isfinite(list(line.values())).all() for line in lines)
     assert {"val_miou", "val_paired", "gan_gradient_norm"} <= set(lines[-1])

@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(data_cli.app, name="data", help="Draw, convert, look at and check TFRecords of faces.")
 app.command()(serving_cli.serve)
 app.command()(serving_cli.status)
+app.command()(serving_cli.promote)
 app.command("bench-serve")(serving_cli.bench_serve)
 
 Workdir = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, history, TensorBoard.")]
@@ -188,6 +189,43 @@ def export(
     if figures:
         facts["figures"] = json.loads(figures.read_text())
     typer.echo(f"exported: {write(model, output, version or max(taken, default=0) + 1, facts)}")
+
+
+@app.command()
+def gate(
+    candidate: Annotated[
+        Path, typer.Argument(help="Figures JSON, an exported version, or a folder of them (the newest).", exists=True)
+    ],
+    baseline: Annotated[
+        Path | None, typer.Option(help="The same of the model that serves now; floors alone if not given.", exists=True)
+    ] = None,
+    models_config: Annotated[
+        Path | None,
+        typer.Option(help="The servers' models.config: the baseline is what its label `stable` names.", exists=True),
+    ] = None,
+    min_miou: Annotated[float, typer.Option(help="Least mean IoU.")] = 0.60,
+    miou_drop: Annotated[float, typer.Option(help="How far mean IoU may fall below the baseline's.")] = 0.01,
+    max_error_ratio: Annotated[float, typer.Option(help="Most edit error ratio (1 does nothing).")] = 0.95,
+    error_ratio_rise: Annotated[float, typer.Option(help="How far it may rise above the baseline's.")] = 0.02,
+) -> None:
+    """Refuse a model whose segmentation or edits fall behind: status 0 passes, 3 refuses, 1 could not tell.
+
+    seghgan gate exports --models-config models.config
+    """
+    from seghgan_tf.gate import Limits, judge
+    from serving.model_config import read_models
+
+    if models_config is not None:
+        if baseline is not None:
+            raise typer.BadParameter("Give --baseline or --models-config.")
+        stable = candidate / str(read_models(models_config)["seghgan"].labels["stable"])
+        baseline = stable if stable.exists() else None
+    limits = Limits(
+        min_miou=min_miou, miou_drop=miou_drop, max_error_ratio=max_error_ratio, error_ratio_rise=error_ratio_rise
+    )
+    for check in judge(candidate, baseline, limits):
+        typer.echo(f"{check.figure}: {check.value:.4f}, {check.rule} {check.bound:.4f}")
+    typer.echo(f"passed, against {baseline or 'floors alone'}")
 
 
 def _asked(au: list[str] | None, emotion: str | None, delta: list[str] | None) -> tuple[dict[str, float], bool]:

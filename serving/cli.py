@@ -1,4 +1,4 @@
-"""The commands `serve`, `status` and `bench-serve`; TensorFlow is imported only once a server starts."""
+"""The commands `serve`, `status`, `promote` and `bench-serve`; TensorFlow is imported only once a server starts."""
 
 import enum
 from pathlib import Path
@@ -159,6 +159,40 @@ def status(
     typer.echo(f"images of {served.image_size} px, expressions of {served.expression_size} numbers")
     for key, signature in served.signatures.items():
         typer.echo(f"{key}: {', '.join(signature.inputs)} -> {', '.join(signature.outputs)}")
+
+
+def promote(
+    version: Annotated[int, typer.Argument(min=1, help="Version to release; its folder is beside the others.")],
+    label: Annotated[str, typer.Option(help="Label to move: canary first, then stable.")] = "canary",
+    server: Annotated[
+        str, typer.Option(help="Address whose name stands for every server, as seghgan-headless.seghgan:8500.")
+    ] = "localhost:8500",
+    config_file: Annotated[Path | None, typer.Option(help="The servers' models.config, where it is a file.")] = None,
+    config_map: Annotated[
+        str | None, typer.Option(metavar="NAMESPACE/NAME", help="The same in a cluster, from inside it.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "seghgan",
+    timeout: Annotated[float, typer.Option(help="Seconds that every server may take.")] = 900.0,
+) -> None:
+    """Release a version: load it beside the old one, wait for every server, then move a label to it.
+
+    Nothing is restarted. A version that a server cannot load is taken back and the labels stay. Back is the same command:
+
+        seghgan promote 2 --label canary --config-file models.config
+        seghgan promote 2 --label stable --config-file models.config
+        seghgan promote 1 --label stable --config-file models.config      # rollback
+    """
+    from serving import promote as release
+
+    if (config_file is None) == (config_map is None):
+        raise typer.BadParameter("Give --config-file or --config-map.")
+    store: release.Store
+    if config_file is not None:
+        store = release.ConfigFile(config_file)
+    else:
+        namespace, _, map_name = str(config_map).partition("/")
+        store = release.ConfigMap(namespace, map_name)
+    release.promote(store, version, label, server, timeout, name, lambda line: typer.echo(line))
 
 
 def bench_serve(

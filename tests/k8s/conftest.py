@@ -1,0 +1,19 @@
+"""What the tests of the manifests share: exports of a stand-in model, and every built target, each built once."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with versions 1 and 2 of a stand-in model of 32 px, which brighten by 0.5 and 0.25."""
+    from fake_export import write_export
+
+    folder = tmp_path_factory.mktemp("exports")
+    write_export(folder, 1, strength=0.5)
+    write_export(folder, 2, strength=0.25)
+    return folder

@@ -1,0 +1,175 @@
+"""Promotion and rollback on real servers that read `models.config` as the manifests tell them to, and on a ConfigMap."""
+
+import http.server
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from seghgan_tf import cli
+from serving import promote
+from serving.client import SegHGANClient
+from serving.model_config import read_models
+from serving.settings import CONFIG, Settings
+
+
+@pytest.fixture
+def fleet(exports, tmp_path):
+    """(models.config, folder of versions, address) of a running server that reads both every 0.2 s."""
+    from serving.engine import Engine
+    from serving.grpc_server import GrpcServer
+
+    folder, config = tmp_path / "models", tmp_path / "models.config"
+    shutil.copytree(exports, folder)
+    config.write_text((CONFIG / "models.config").read_text().replace("/models/seghgan", str(folder)))
+    engine = Engine(
+        Settings(
+            model_config_file=config,
+            model_config_file_poll_wait_seconds=0.2,
+            file_system_poll_wait_seconds=0.2,
+            grpc_port=0,
+            rest_port=None,
+            enable_model_warmup=False,
+        )
+    )
+    engine.start()
+    server = GrpcServer(engine)
+    server.start()
+    yield config, folder, f"localhost:{server.port}"
+    server.stop(5.0)
+    engine.close()
+
+
+def answering(address: str, label: str) -> int:
+    with SegHGANClient(address, label=label) as client:
+        return client.served().version
+
+
+def test_canary_stable_and_back(fleet):
+    config, _, address = fleet
+    for version, label in ((2, "canary"), (2, "stable"), (1, "stable")):
+        arguments = ["promote", str(version), "--label", label, "--config-file", str(config), "--server", address]
+        ran = CliRunner().invoke(cli.app, [*arguments, "--timeout", "30"])
+        assert ran.exception is None
+        assert f"{label} names version {version}" in ran.output
+        assert answering(address, label) == version
+    assert read_models(config)["seghgan"].versions == (1, 2)
+
+
+def test_a_version_that_cannot_be_loaded_is_taken_back_and_the_labels_stay(fleet):
+    config, folder, address = fleet
+    (folder / "2" / "saved_model.pb").write_bytes(b"broken")
+    before = config.read_text()
+    with pytest.raises(ValueError, match="cannot load version 2"):
+        promote.promote(promote.ConfigFile(config), 2, "stable", address, timeout=30)
+    assert config.read_text() == before
+    assert answering(address, "stable") == 1
+
+
+def test_a_version_that_is_not_there_is_taken_back_in_time(fleet):
+    config, _, address = fleet
+    before = config.read_text()
+    with pytest.raises(TimeoutError, match="Loading version 7"):
+        promote.promote(promote.ConfigFile(config), 7, "canary", address, timeout=1)
+    assert config.read_text() == before
+
+
+def test_a_third_version_is_refused_since_servers_hold_two(fleet):
+    config, _, address = fleet
+    text = config.read_text().replace("versions: 1", "versions: 1 versions: 2")
+    config.write_text(text.replace('"canary" value: 1', '"canary" value: 2'))
+    with pytest.raises(ValueError, match="room for 2 versions"):
+        promote.promote(promote.ConfigFile(config), 3, "canary", address, timeout=1)
+
+
+def test_latest_is_refused(tmp_path):
+    config = Path(__file__).parents[2] / "k8s" / "overlays" / "dev" / "models.config"
+    with pytest.raises(ValueError, match="one by one"):
+        promote.promote(promote.ConfigFile(config), 2, "stable", "localhost:1", timeout=1)
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """The two answers of an API server that a promotion asks for, with its check of resourceVersion."""
+
+    config = {"metadata": {"resourceVersion": "7"}, "data": {"models.config": "old", "other": "stays"}}  # noqa: RUF012
+    asked: list = []  # noqa: RUF012
+
+    def _answer(self, code: int) -> None:
+        body = json.dumps(self.config).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.asked.append(("GET", self.path, self.headers["Authorization"]))
+        self._answer(200)
+
+    def do_PATCH(self) -> None:
+        patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(("PATCH", self.path, self.headers["Content-Type"]))
+        if patch["metadata"]["resourceVersion"] != self.config["metadata"]["resourceVersion"]:
+            self._answer(409)
+            return
+        self.config["data"] |= patch["data"]
+        self.config["metadata"] = {"resourceVersion": str(int(self.config["metadata"]["resourceVersion"]) + 1)}
+        self._answer(200)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api(tmp_path):
+    """Address and service account folder of a TLS server that behaves as Kubernetes' API for one ConfigMap."""
+    account = tmp_path / "account"
+    account.mkdir()
+    (account / "token").write_text("secret-token\n")
+    self_signed(account)
+    server = http.server.HTTPServer(("127.0.0.1", 0), Api)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(account / "ca.crt", account / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"https://localhost:{server.server_port}", account
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def self_signed(folder: Path) -> None:
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
+    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "ca.crt"]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+
+
+def test_a_config_map_is_read_and_patched_with_the_pods_own_token(api):
+    address, account = api
+    store = promote.ConfigMap("seghgan", "seghgan-models", address, account)
+    assert store.read() == "old"
+    store.write("new")
+    store.write("newer")
+    assert Api.config["data"] == {"models.config": "newer", "other": "stays"}
+    path = "/api/v1/namespaces/seghgan/configmaps/seghgan-models"
+    assert Api.asked[0] == ("GET", path, "Bearer secret-token")
+    assert Api.asked[1] == ("PATCH", path, "application/merge-patch+json")
+
+
+def test_a_change_by_somebody_else_is_not_overwritten(api):
+    address, account = api
+    store = promote.ConfigMap("seghgan", "seghgan-models", address, account)
+    store.read()
+    Api.config["metadata"] = {"resourceVersion": "99"}
+    with pytest.raises(OSError, match="409"):
+        store.write("lost update")
+
+
+def test_outside_a_cluster_the_config_map_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="--config-file"):
+        promote.ConfigMap("seghgan", "seghgan-models", account=tmp_path).read()

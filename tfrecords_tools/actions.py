@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from seghgan_tf.expressions import AUS, MAX_INTENSITY
 from tfrecords_tools.images import SUFFIXES
@@ -52,13 +52,15 @@ class Actions:
     def __init__(self, database: Path) -> None:
         self.columns: tuple[str, ...] = ()
         self.counts: Counter[str] = Counter()
-        self._units: tuple[str, ...] = ()
         self._frames: tuple[str, dict[str, int]] = ("", {})
+        self._sequences = False
         self._scaled = 1.0
         database.unlink(missing_ok=True)
         self._db = sqlite3.connect(database)
         self._db.execute("PRAGMA synchronous=OFF")
-        self._db.execute("CREATE TABLE row(key TEXT PRIMARY KEY, confidence REAL, cells TEXT) WITHOUT ROWID")
+        self._db.execute(
+            "CREATE TABLE row(key TEXT PRIMARY KEY, confidence REAL, cells TEXT, photo TEXT) WITHOUT ROWID"
+        )
 
     def load(self, table: ActionTable) -> None:
         """Read the table(s). Raises ValueError for missing columns, a wrong scale, or tables that do not say what they describe."""
@@ -78,6 +80,7 @@ class Actions:
                     raise ValueError(
                         f"`actions` must have columns AU01_r, ... as OpenFace 2 writes with -aus. Received: {file}"
                     )
+                self._sequences = self._sequences or ("frame" in header and "filename" not in header)
                 common = set(found) if common is None else common & set(found)
                 for row in _rows(lines, header, found, base, table.min_confidence):
                     numbers = [
@@ -92,13 +95,12 @@ class Actions:
 
     def _insert(self, row: _Row, units: Sequence[str], file: Path) -> None:
         cells = dict(zip(units, row.values, strict=True)) if row.usable else None
-        seen = self._db.execute("SELECT confidence FROM row WHERE key = ?", (row.key,)).fetchone()
-        if seen and "\0" not in row.key:
-            raise ValueError(
-                f"`actions` must describe each photo once. Received: {readable(row.key)} twice, again in {file}"
-            )
+        key = readable(row.key)
+        seen = self._db.execute("SELECT confidence FROM row WHERE key = ?", (key,)).fetchone()
+        if seen and "\0" not in key:
+            raise ValueError(f"`actions` must describe each photo once. Received: {key} twice, again in {file}")
         if seen is None or row.confidence > seen[0]:
-            self._db.execute("REPLACE INTO row VALUES (?, ?, ?)", (row.key, row.confidence, json.dumps(cells)))
+            self._db.execute("REPLACE INTO row VALUES (?, ?, ?, NULL)", (key, row.confidence, json.dumps(cells)))
 
     def _choose(self, table: ActionTable, common: set[str]) -> None:
         missing = [unit for unit in table.units if unit not in common]
@@ -128,18 +130,11 @@ class Actions:
 
     def _joined(self, photo: Photo) -> Photo | Reject:
         stem = os.path.splitext(photo.name)[0]
-        keys = (
-            photo.name,
-            os.path.basename(photo.name),
-            f"{stem}\0",
-            f"{os.path.basename(stem)}\0",
-            *self._frame_keys(photo),
-        )
-        found = next((row for key in keys if (row := self._find(key))), None)
-        if found is None:
+        keys = [photo.name, os.path.basename(photo.name), f"{stem}\0", f"{os.path.basename(stem)}\0"]
+        cells, known = self._claim(keys + (self._frame_keys(photo) if self._sequences else []), photo)
+        if not known:
             self.counts["without a row"] += 1
             return photo
-        cells = json.loads(found[0])
         if cells is None:
             self.counts["without a face"] += 1
             return photo
@@ -158,17 +153,29 @@ class Actions:
         self.counts["joined"] += 1
         return _with_aus(photo, aus)
 
-    def _find(self, key: str) -> Any:
-        return self._db.execute("SELECT cells FROM row WHERE key = ?", (key,)).fetchone()
+    def _claim(self, keys: Sequence[str], photo: Photo) -> tuple[dict[str, str] | None, bool]:
+        """Return the cells of the first of `keys` that has a row (None: no face in it), and whether one has; a row serves one photo."""
+        for key in map(readable, keys):
+            row = self._db.execute("SELECT cells, photo FROM row WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                continue
+            if row[1] is not None:
+                raise ValueError(
+                    f"`actions` must tell photos of one name apart, by their paths inside the data set. Received: {_shown(key)}, "
+                    f"which could be {row[1]} or {readable(photo.name)}"
+                )
+            self._db.execute("UPDATE row SET photo = ? WHERE key = ?", (readable(photo.name), key))
+            return json.loads(row[0]), True
+        return None, False
 
-    def _frame_keys(self, photo: Photo) -> tuple[str, str]:
+    def _frame_keys(self, photo: Photo) -> list[str]:
         """Return the keys of a photo as a frame: the folder that holds it (path or name) and its place among the images there."""
         folder, name = os.path.split(photo.path)
         if self._frames[0] != folder:
             names = sorted(each.name for each in os.scandir(folder) if each.name.lower().endswith(SUFFIXES))
             self._frames = (folder, {each: number for number, each in enumerate(names, 1)})
         number = self._frames[1].get(name, 0)
-        return f"{os.path.dirname(photo.name)}\0{number}", f"{os.path.basename(folder)}\0{number}"
+        return [f"{os.path.dirname(photo.name)}\0{number}", f"{os.path.basename(folder)}\0{number}"]
 
     def check_joined(self, table: ActionTable) -> None:
         """Raise ValueError where no photo at all was found in the table."""
@@ -176,12 +183,18 @@ class Actions:
             example = self._db.execute("SELECT key FROM row LIMIT 1").fetchone()
             raise ValueError(
                 f"`actions` must name the data set's photos. Received: {table.path}, none of whose rows does; "
-                f"its first is {readable(example[0]) if example else 'missing'!r}"
+                f"its first is {_shown(example[0]) if example else 'missing'!r}"
             )
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+
+def _shown(key: str) -> str:
+    """Return a row's key as its table has it: a file's name, or that of its table and the frame's number."""
+    name, _, frame = key.partition("\0")
+    return f"{name} frame {frame}" if frame else name
 
 
 def _with_aus(photo: Photo, aus: dict[str, float]) -> Photo:

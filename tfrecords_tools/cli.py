@@ -2,7 +2,9 @@
 
 import contextlib
 import enum
+import os
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +15,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def prepare() -> None:
+    """Draw, convert, look at and check TFRecords of faces."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault(
+        "CUDA_VISIBLE_DEVICES", "-1"
+    )  # nothing here computes on one, and each worker would take a share
 
 
 @app.command()
@@ -220,8 +231,8 @@ def convert(
     from tfrecords_tools.actions import ActionTable
     from tfrecords_tools.faces import Picturing, default_align
     from tfrecords_tools.plan import Conversion
+    from tfrecords_tools.pool import default_workers
     from tfrecords_tools.write import convert as convert_dataset
-    from tfrecords_tools.write import default_workers
 
     given = {
         "label_order": label_order and label_order.value,
@@ -246,11 +257,15 @@ def convert(
         joined, validation, test, seed, shard_size,
     )  # fmt: skip
     console = Console()
-    with _progress_bar(console, "convert") as progress:
-        description = convert_dataset(
-            conversion, output, workers=workers or default_workers(), on_error=on_error.value, append=append,
-            beam_args=shlex.split(beam_args) if runner is Runner.beam else None, progress=progress,
-        )  # fmt: skip
+    try:
+        with _progress_bar(console, "convert") as progress:
+            description = convert_dataset(
+                conversion, output, workers=workers or default_workers(), on_error=on_error.value, append=append,
+                beam_args=shlex.split(beam_args) if runner is Runner.beam else None, progress=progress,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        console.print("stopped; what is finished is kept, and the same command goes on")
+        raise typer.Exit(130) from None
     _summarise(console, output, description, quiet=on_error is OnError.skip)
 
 
@@ -268,10 +283,15 @@ def _progress_bar(console: "Console", what: str) -> Iterator[Callable[[int, int]
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(what, total=None, rate="")
+        first: list[tuple[float, int]] = []
 
         def move(done: int, total: int) -> None:
-            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.0f}/s" if speed else "")
+            now = time.monotonic()
+            first.append((now, done))
+            began, before = first[0]
+            del first[1:]
+            rate = f"{(done - before) / (now - began):.1f}/s" if now > began + 1 else ""
+            bar.update(task, completed=done, total=total, rate=rate)
 
         yield move
 
@@ -290,3 +310,63 @@ def _summarise(console: "Console", output: Path, description: dict[str, Any], qu
     for what, count in description.get("actions", {}).items():
         console.print(f"action units, photos {what}: {count}")
     console.print(f"next: seghgan data inspect {output}; seghgan data validate {output}")
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="Folder of records.", exists=True, file_okay=False)],
+    html: Annotated[Path | None, typer.Option(help="Also write a report with pictures, one file.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Records of each split to look at.")] = 50_000,
+) -> None:
+    """Say what a folder of records holds: splits, subjects, masks, action units, labels, rejects."""
+    from rich.console import Console
+
+    from tfrecords_tools.inspect import overview, print_overview
+
+    found = overview(folder, limit)
+    console = Console()
+    print_overview(console, folder, found)
+    if html is not None:
+        from tfrecords_tools.report import write_report
+
+        write_report(html, folder, found)
+        console.print(f"report: {html}")
+
+
+@app.command()
+def validate(
+    folder: Annotated[Path, typer.Argument(help="Folder of records.", exists=True, file_okay=False)],
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 takes every core.")] = 0,
+    show: Annotated[int, typer.Option(min=1, help="Problems to print at most.")] = 50,
+) -> None:
+    """Check digests, every record and picture, ids, ranges, label order, and that subjects stay in one split. Status 1 for problems."""
+    from rich.console import Console
+
+    from tfrecords_tools.pool import default_workers
+    from tfrecords_tools.validate import validate as find_problems
+
+    console = Console()
+    with _progress_bar(console, "validate") as progress:
+        problems = find_problems(folder, workers or default_workers(), progress)
+    for problem in problems[:show]:
+        console.print(problem, markup=False, highlight=False)
+    if problems:
+        console.print(f"{folder}: {len(problems)} problems")
+        raise typer.Exit(1)
+    console.print(f"{folder}: sound")
+
+
+@app.command()
+def merge(
+    output: Annotated[Path, typer.Argument(help="A new folder.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of records.", exists=True, file_okay=False)],
+) -> None:
+    """Merge folders of records whose expression spaces have something in common into one."""
+    from rich.console import Console
+
+    from tfrecords_tools.merge import merge as merge_folders
+
+    console = Console()
+    with _progress_bar(console, "merge") as progress:
+        description = merge_folders(folders, output, progress)
+    _summarise(console, output, description, quiet=True)

@@ -35,10 +35,9 @@ class Picturing:
     jpeg_quality: int = 95
 
     def __post_init__(self) -> None:
-        if self.align not in ALIGN or self.faces not in FACES:
-            raise ValueError(
-                f"`align` must be one of {', '.join(ALIGN)} and `faces` one of {', '.join(FACES)}. Received: {self.align}, {self.faces}"
-            )
+        for name, known in (("align", ALIGN), ("faces", FACES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(known)}. Received: {getattr(self, name)}")
         if self.align != "none" and self.size is None:
             raise ValueError("`size` must be given because aligned faces have one size. Received: none")
         if self.size is not None and not images.MIN_SIDE <= self.size <= 4096:

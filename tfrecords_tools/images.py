@@ -15,7 +15,7 @@ from tfrecords_tools.photo import Reason, Rejected
 MIN_SIDE = 16
 """Smallest side of a photo in pixels."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 """File endings that count as images when a folder is searched."""
 

@@ -109,10 +109,12 @@ class PlanWriter:
             CREATE TABLE rejected(file TEXT, reason TEXT, detail TEXT, excluded INTEGER);
             CREATE TABLE about(value TEXT);
         """)
+        self._adding = False
         self.already_there = 0
 
     def add_known(self, image_id: str, person: str, split: str, seed: int) -> None:
         """Note a record that the folder holds already: its id is skipped, its person's new photos go to its split."""
+        self._adding = True
         self._db.execute("INSERT OR IGNORE INTO known VALUES (?)", (image_id,))
         self._db.execute("INSERT OR IGNORE INTO people VALUES (?, ?)", (_hash(seed, person), split))
 
@@ -175,7 +177,7 @@ class PlanWriter:
         total = self._db.execute("SELECT count(*) FROM photo WHERE split IS NULL").fetchone()[0]
         wanted = [default if share is None else share for share in (conversion.test, conversion.validation)]
         wanted = [round(share * total) if share < 1 else int(share) for share in wanted]
-        if sum(wanted) > total:
+        if sum(wanted) > total and not self._adding:
             raise ValueError(
                 f"`validation` and `test` must leave photos to train on; the data set has {total} to share out. "
                 f"Received: {wanted[1]} and {wanted[0]}"

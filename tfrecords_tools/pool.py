@@ -4,13 +4,17 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tfrecords_tools.plan import Plan
 from tfrecords_tools.shards import Stopped, convert_shard
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 class _Shared:
@@ -28,11 +32,7 @@ def run_in_processes(
     if workers == 1 and plan.about["request"]["picturing"]["align"] == "none":
         _run_here(output, shards, on_error, total, progress)
         return
-    # Forked from a clean server that has imported all and started nothing: no TensorFlow threads, one import for all workers.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context: Any = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["tfrecords_tools.shards"])
+    context = _context()
     count, stop = context.Value("q", 0), context.Event()
     pool = ProcessPoolExecutor(min(workers, max(1, len(shards))), context, _start_worker, (count, stop))
     try:
@@ -50,6 +50,29 @@ def run_in_processes(
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _context() -> Any:
+    """Return how workers start: forked from a clean server that has imported TensorFlow, once, and started nothing of it."""
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context: Any = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["tfrecords_tools.shards"])
+    return context
+
+
+def map_in_processes(
+    function: Callable[[Argument], Result], arguments: Sequence[Argument], workers: int
+) -> Iterator[Result]:
+    """Yield `function` of each argument in order, worked out by so many processes (1: by this one)."""
+    if workers == 1 or len(arguments) < 2:
+        yield from map(function, arguments)
+        return
+    context = _context()
+    with ProcessPoolExecutor(
+        min(workers, len(arguments)), context, _start_worker, (context.Value("q", 0), context.Event())
+    ) as pool:
+        yield from pool.map(function, arguments)
 
 
 def _run_here(output: Path, shards: list[tuple[str, int]], on_error: str, total: int, progress: Any) -> None:
@@ -101,3 +124,8 @@ def _work(output: Path, split: str, number: int, on_error: str) -> None:
     if not ticks:  # it was done before
         with _Shared.count.get_lock():
             _Shared.count.value += result["examples"] + len(result["rejected"])
+
+
+def default_workers() -> int:
+    """Return the number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -39,14 +39,17 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file aside, sync it to the disk and give it its name, so that it is never seen half written."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
+def write_atomically(path: Path, data: bytes, aside: Path | None = None) -> None:
+    """Write a file in the folder `aside` (or its own), sync it to the disk and give it its name: it is never seen half written."""
+    part = (aside or path.parent) / f"{path.name}.{os.getpid()}.part"
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

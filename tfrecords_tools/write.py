@@ -5,7 +5,6 @@ import csv
 import fcntl
 import io
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -211,7 +210,7 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
         "class_pixels": pixels,
         "class_frequency": {name: round(count / whole, 6) for name, count in zip(CLASSES, pixels, strict=True)} if whole else {},
     }  # fmt: skip
-    write_atomically(output / DATASET_FILE, (json.dumps(description, indent=1) + "\n").encode())
+    write_atomically(output / DATASET_FILE, (json.dumps(description, indent=1) + "\n").encode(), output / JOURNAL)
     return description
 
 
@@ -256,7 +255,8 @@ class _Rejects:
     def write(self) -> None:
         """Write the file where there is anything to say."""
         if self.reasons or self._path.is_file():
-            write_atomically(self._path, self._text.getvalue().encode("utf-8", "backslashreplace"))
+            text = self._text.getvalue().encode("utf-8", "backslashreplace")
+            write_atomically(self._path, text, self._path.parent / JOURNAL)
 
     @staticmethod
     def counts(reasons: Counter[str]) -> list[dict[str, Any]]:
@@ -265,8 +265,3 @@ class _Rejects:
             {"reason": reason, "count": count}
             for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
         ]
-
-
-def default_workers() -> int:
-    """Return the number of processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -114,7 +114,7 @@ def _splits(folder: Path) -> dict[str, str]:
     mapping, partition = folder / MAPPING, folder / PARTITION
     if not mapping.is_file():
         return {}
-    official = dict(line.split() for line in partition.open()) if partition.is_file() else None
+    official = dict(map(str.split, partition.read_text().splitlines())) if partition.is_file() else None
     splits = {}
     with mapping.open() as lines:
         for row in map(str.split, lines):

@@ -1,0 +1,178 @@
+"""Checking a folder of records: digests, every record and picture, ids, ranges, label order, subjects apart."""
+
+import io
+import math
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
+from seghgan_tf.regions import CLASSES
+from seghgan_tf.schema import Face, read_dataset_json
+from tfrecords_tools.faces import decode_mask
+from tfrecords_tools.images import BROKEN
+from tfrecords_tools.masks import LIKE, face_likeness
+from tfrecords_tools.photo import Reason, Rejected
+from tfrecords_tools.pool import map_in_processes
+from tfrecords_tools.records import SPLITS, read_shard, sha256
+from tfrecords_tools.shards import JOURNAL
+
+LIKENESS_SAMPLE = 64
+"""Masks of a shard whose layout is compared with a face's."""
+
+
+class ShardCheck(NamedTuple):
+    """What was found in one shard: problems, the ids and subjects of its records, and how face-like its first masks are."""
+
+    split: str
+    problems: list[str]
+    people: list[tuple[str, str | None]]
+    likeness: float
+
+
+def validate(folder: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> list[str]:
+    """Check a folder that `convert` or `draw_dataset` wrote and return what is wrong with it, nothing for a sound one.
+
+    `progress` is called with shards checked and shards of all. Raises ValueError for a folder without a `dataset.json` of our schema.
+    """
+    folder = Path(folder)
+    description = read_dataset_json(folder)
+    problems = list(_check_description(folder, description))
+    shards = [(str(folder), split, shard) for split in SPLITS for shard in _shards(description, split)]
+    with tempfile.TemporaryDirectory() as scratch, sqlite3.connect(os.path.join(scratch, "ids.sqlite")) as db:
+        db.executescript("""
+            PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
+            CREATE TABLE record(id TEXT PRIMARY KEY) WITHOUT ROWID;
+            CREATE TABLE person(subject TEXT, split TEXT, PRIMARY KEY (subject, split)) WITHOUT ROWID;
+        """)
+        likeness = []
+        for done, check in enumerate(map_in_processes(check_shard, shards, workers), 1):
+            problems += check.problems
+            likeness.append(check.likeness)
+            for image_id, subject in check.people:
+                if not db.execute("INSERT OR IGNORE INTO record VALUES (?)", (image_id,)).rowcount:
+                    problems.append(f"{check.split}: the id {image_id} is there twice")
+                if subject is not None:
+                    db.execute("INSERT OR IGNORE INTO person VALUES (?, ?)", (subject, check.split))
+            if progress is not None:
+                progress(done, len(shards))
+        torn = "SELECT subject, group_concat(split) FROM person GROUP BY subject HAVING count(*) > 1 ORDER BY subject"
+        problems += [f"the subject {subject} is in several splits: {splits}" for subject, splits in db.execute(torn)]
+        db.rollback()
+    db.close()
+    return problems + _check_likeness(likeness)
+
+
+def _shards(description: dict[str, Any], split: str) -> list[dict[str, Any]]:
+    shards: list[dict[str, Any]] = description.get("splits", {}).get(split, {}).get("shards", [])
+    return shards
+
+
+def _check_description(folder: Path, description: dict[str, Any]) -> Iterator[str]:
+    listed = {shard["file"] for split in SPLITS for shard in _shards(description, split)}
+    for path in sorted(folder.glob("*.tfrecord")):
+        if path.name not in listed:
+            yield f"{path.name}: is not in dataset.json"
+    if (folder / JOURNAL).exists():
+        yield f"{JOURNAL}: a conversion in this folder was not finished; give the same command again"
+    if description.get("classes") not in (None, list(CLASSES)):
+        yield "dataset.json: classes are not those of this program"
+    for split in SPLITS:
+        told = description.get("splits", {}).get(split, {}).get("examples", 0)
+        if told != (held := sum(shard["examples"] for shard in _shards(description, split))):
+            yield f"{split}: dataset.json tells of {told} examples, its shards of {held}"
+
+
+def _check_likeness(likeness: list[float]) -> list[str]:
+    known = [share for share in likeness if not math.isnan(share)]
+    if known and (mean := sum(known) / len(known)) < LIKE:
+        return [
+            f"masks: parts lie where faces have them in only {mean:.0%} of the cases; is it another label order, or mirrored?"
+        ]
+    return []
+
+
+def check_shard(task: tuple[str, str, dict[str, Any]]) -> ShardCheck:
+    """Check one shard, given as its folder, split and entry in `dataset.json`."""
+    folder, split, shard = task
+    path = Path(folder) / shard["file"]
+    problems: list[str] = []
+    people: list[tuple[str, str | None]] = []
+    masks: list[np.ndarray] = []
+    if not path.is_file():
+        return ShardCheck(split, [f"{path.name}: is not there"], people, math.nan)
+    if sha256(path) != shard["sha256"]:
+        problems.append(f"{path.name}: its SHA-256 is not the one in dataset.json")
+    try:
+        for face in read_shard(path):
+            people.append((face.image_id, face.subject_id))
+            mask = None
+            try:
+                mask = check_face(face)
+            except Rejected as error:
+                problems.append(f"{path.name}: {face.image_id}: {error.detail}")
+            if mask is not None and len(masks) < LIKENESS_SAMPLE:
+                masks.append(mask)
+    except ValueError as error:
+        problems.append(f"{path.name}: {error}")
+    if len(people) != shard["examples"]:
+        problems.append(f"{path.name}: holds {len(people)} records, dataset.json tells of {shard['examples']}")
+    return ShardCheck(split, problems, people, face_likeness(masks))
+
+
+def check_face(face: Face) -> np.ndarray | None:
+    """Check one record's pictures and numbers and return its mask (H, W), if it has one. Raises Rejected."""
+    if not face.image_id:
+        _fail("it has no id")
+    size = _decoded_size(face.image, face.image_format)
+    if size != (face.width, face.height):
+        _fail(f"its image is {size[0]} x {size[1]}, the record tells of {face.width} x {face.height}")
+    _check_numbers(face)
+    if face.alignment is not None and (len(face.alignment) != 6 or not np.isfinite(face.alignment).all()):
+        _fail("its alignment is no 2 x 3 matrix")
+    if face.target_image is not None and _decoded_size(face.target_image, face.image_format) != size:
+        _fail("its target has another size")
+    return None if face.mask is None else _checked_mask(face.mask, size)
+
+
+def _check_numbers(face: Face) -> None:
+    for aus in (face.aus, face.target_aus):
+        for unit, value in (aus or {}).items():
+            if unit not in AUS or not (math.isnan(value) or 0 <= value <= MAX_INTENSITY):
+                _fail(f"{unit} is {value:g}; action units are 0 to {MAX_INTENSITY:g}")
+    if face.label is not None and not 0 <= face.label < len(EMOTIONS):
+        _fail(f"its label is {face.label}; emotions are 0 to {len(EMOTIONS) - 1}")
+    for what, affect in (("valence", face.valence), ("arousal", face.arousal)):
+        if affect is not None and not -1 <= affect <= 1:
+            _fail(f"{what} is {affect:g}; it may be -1 to 1")
+
+
+def _checked_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
+    try:
+        mask = decode_mask(data)
+    except BROKEN as error:
+        raise Rejected(Reason.MASK_BROKEN, f"its mask does not decode: {error}") from error
+    if mask.shape != (size[1], size[0]):
+        _fail(f"its mask has the shape {mask.shape}, its image is {size[0]} x {size[1]}")
+    if mask.max() >= len(CLASSES):
+        _fail(f"its mask has the class id {mask.max()}")
+    return mask
+
+
+def _decoded_size(data: bytes, image_format: str) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(data), formats=(image_format.upper(),)) as image:
+            image.load()
+            return image.size
+    except BROKEN as error:
+        raise Rejected(Reason.NOT_AN_IMAGE, f"its image does not decode as {image_format}: {error}") from error
+
+
+def _fail(detail: str) -> None:
+    raise Rejected(Reason.OUT_OF_RANGE, detail)

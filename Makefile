@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+K8S_TOOLS := $(VENV)/.k8s-tools
 
 .PHONY: help demo test lint format bench k8s-validate lock clean
 
@@ -17,10 +18,14 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+$(K8S_TOOLS): k8s/requirements.lock $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r k8s/requirements.lock
+	@touch $@
+
 demo: $(INSTALLED) ## Draw faces, train, evaluate, export, serve and edit over gRPC; report in runs/demo
 	$(BIN)/seghgan demo
 
-test: $(INSTALLED) ## Run the whole suite on two processes
+test: $(INSTALLED) $(K8S_TOOLS) ## Run the whole suite on two processes
 	$(BIN)/python -m pytest -n 2
 
 lint: $(INSTALLED) ## Check style, formatting and types
@@ -36,8 +41,8 @@ bench: $(INSTALLED) ## Measure the loader and one training step
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/train_step.py
 
-k8s-validate: $(INSTALLED) ## Validate the Kubernetes manifests offline
-	$(BIN)/python k8s/validate.py
+k8s-validate: $(INSTALLED) $(K8S_TOOLS) ## Validate the Kubernetes manifests offline
+	$(BIN)/python -m k8s.validate
 
 lock: ## Write requirements.lock anew from pyproject.toml
 	$(PYTHON) -m venv .venv-lock

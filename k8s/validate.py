@@ -1,0 +1,131 @@
+"""Validate the manifests offline: yamllint, kustomize, strict schemas of seven Kubernetes versions, agreement, alerts.
+
+python -m k8s.validate
+"""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+import kubernetes_validate
+import yaml
+
+from k8s.checks import Resource, problems
+
+K8S = Path(__file__).parent
+BIN = Path(sysconfig.get_path("scripts"))
+VERSIONS = tuple(f"1.{minor}" for minor in range(31, 38))
+CUSTOM = {
+    "ServiceMonitor",
+    "PrometheusRule",
+    "ServingRuntime",
+    "InferenceService",
+    "TFJob",
+    "JobSet",
+    "TrainJob",
+    "TrainingRuntime",
+}
+"""Kinds that other controllers bring; Kubernetes' own schemas do not have them."""
+TARGETS = (
+    *(f"overlays/{name}" for name in ("dev", "staging", "prod-cpu", "prod-gpu", "canary")),
+    "kserve",
+    *(f"training/{name}" for name in ("job", "jobset", "tfjob", "trainjob")),
+)
+
+
+def build(target: str) -> list[Resource]:
+    """Return the resources of a folder of `k8s/`; RuntimeError with kustomize's words where it does not build."""
+    ran = subprocess.run([BIN / "kubectl", "kustomize", K8S / target], capture_output=True, text=True)
+    if ran.returncode:
+        raise RuntimeError(f"{target}: {ran.stderr.strip()[:500]}")
+    return [one for one in yaml.safe_load_all(ran.stdout) if one]
+
+
+def schema_problems(resources: list[Resource], versions: tuple[str, ...] = VERSIONS) -> list[str]:
+    """Return what the strict schemas of these Kubernetes versions refuse."""
+    found = []
+    for resource in resources:
+        if resource["kind"] in CUSTOM:
+            continue
+        for version in versions:
+            try:
+                kubernetes_validate.validate(resource, version, strict=True)
+            except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
+                found.append(f"{resource['kind']}/{resource['metadata']['name']} for {version}: {str(error)[:200]}")
+    return found
+
+
+def promtool() -> str:
+    """Return promtool's path, fetched from Debian's `prometheus` package where it is not on PATH; RuntimeError if it cannot be."""
+    kept = BIN / "promtool"
+    if found := shutil.which("promtool") or shutil.which(kept):
+        return found
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("lists/partial", "cache/archives/partial"):
+            (folder / part).mkdir(parents=True)
+        options = ["-qq", "-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
+        try:
+            subprocess.run(["apt-get", *options, "update"], check=True, capture_output=True)
+            subprocess.run(["apt-get", *options, "download", "prometheus"], check=True, capture_output=True, cwd=folder)
+            package = next(folder.glob("prometheus_*.deb"))
+            subprocess.run(["dpkg-deb", "-x", package, folder / "tree"], check=True)
+        except (OSError, subprocess.CalledProcessError, StopIteration) as error:
+            raise RuntimeError(f"promtool is missing; install Prometheus so that it is on PATH ({error})") from error
+        shutil.copy2(folder / "tree" / "usr" / "bin" / "promtool", kept)
+    return str(kept)
+
+
+def alert_problems() -> list[str]:
+    """Return what promtool says of the alerts and of their tests."""
+    monitoring = K8S / "components" / "monitoring"
+    with tempfile.TemporaryDirectory() as name:
+        rule = yaml.safe_load((monitoring / "prometheusrule.yaml").read_text())
+        (Path(name) / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
+        shutil.copy(monitoring / "rules_test.yaml", name)
+        commands = (["check", "rules", "rules.yaml"], ["test", "rules", "rules_test.yaml"])
+        runs = [subprocess.run([promtool(), *one], cwd=name, capture_output=True, text=True) for one in commands]
+    return [ran.stdout + ran.stderr for ran in runs if ran.returncode]
+
+
+def lint_problems() -> list[str]:
+    """Return what yamllint refuses."""
+    command = [BIN / "yamllint", "--strict", "-c", K8S / ".yamllint", K8S]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    return [ran.stdout + ran.stderr] if ran.returncode else []
+
+
+def main() -> int:
+    """Run every stage; 0 where nothing is wrong, 1 with each problem on a line."""
+    found: list[str] = []
+
+    def stage(name: str, problem: list[str], start: float) -> None:
+        print(f"{'ok' if not problem else 'FAILED':7}{name} ({time.monotonic() - start:.1f} s)", flush=True)
+        found.extend(problem)
+
+    start = time.monotonic()
+    stage("yamllint", lint_problems(), start)
+    for target in TARGETS:
+        start = time.monotonic()
+        try:
+            resources = build(target)
+        except RuntimeError as error:
+            stage(target, [str(error)], start)
+            continue
+        text = f"{target}: {len(resources)} resources, Kubernetes {VERSIONS[0]} to {VERSIONS[-1]} strict, agreement"
+        stage(text, [f"{target}: {one}" for one in schema_problems(resources) + problems(resources)], start)
+    start = time.monotonic()
+    try:
+        stage("promtool: alerts and their tests", alert_problems(), start)
+    except RuntimeError as error:
+        stage("promtool", [str(error)], start)
+    print("\n".join(found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Every target builds, fits two Kubernetes versions' strict schemas and agrees with itself; every planted fault is caught."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k8s.checks import of_kind, pod_specs, problems, servers
+from k8s.validate import K8S, TARGETS, VERSIONS, build, schema_problems
+from serving.binary import IMAGE
+from serving.settings import CONFIG
+
+Resources = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def built() -> Callable[[str], Resources]:
+    """Return a copy of a target's resources, which is built once."""
+    kept: dict[str, Resources] = {}
+
+    def get(target: str) -> Resources:
+        if target not in kept:
+            kept[target] = build(target)
+        return copy.deepcopy(kept[target])
+
+    return get
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_builds_fits_and_agrees(built, target):
+    resources = built(target)
+    assert resources
+    assert schema_problems(resources, (VERSIONS[0], VERSIONS[-1])) == []
+    assert problems(resources) == []
+
+
+def test_validation_looks_at_every_overlay():
+    found = {f"overlays/{path.name}" for path in (K8S / "overlays").iterdir()}
+    found |= {
+        f"training/{path.name}" for path in (K8S / "training").iterdir() if (path / "kustomization.yaml").exists()
+    }
+    assert found - {"training/common"} == set(TARGETS) - {"kserve"}
+
+
+@pytest.mark.parametrize("name", ["batching_parameters.pbtxt", "monitoring.config", "models.config"])
+def test_the_configuration_is_the_embedded_servers(name):
+    assert (K8S / "base" / "server" / name).read_text() == (CONFIG / name).read_text()
+
+
+def test_the_binarys_image_is_the_one_the_command_line_names(built):
+    assert servers(built("overlays/prod-cpu"))[0]["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
+
+
+def test_the_embedded_servers_flags_are_flags_it_has(built):
+    from serving.server import parser
+
+    container = servers(built("overlays/dev"))[0]["spec"]["template"]["spec"]["containers"][0]
+    given = vars(parser().parse_args(container["args"]))
+    assert given["grpc_port"] == 8500
+    assert given["model_config_file"] == Path("/config/models/models.config")
+
+
+@pytest.mark.parametrize(
+    ("target", "pattern"),
+    [
+        ("training/job", "seghgan-train-{index}.seghgan-train"),
+        ("training/jobset", "seghgan-train-workers-0-{index}.seghgan-train"),
+        ("training/trainjob", "seghgan-train-node-0-{index}.seghgan-train"),
+    ],
+)
+def test_workers_find_each_other_with_the_variables_of_the_manifests(built, target, pattern):
+    import json
+
+    from seghgan_tf.cluster import announce
+
+    spec = next(spec for _, spec in pod_specs(built(target)))
+    given = {one["name"]: one["value"] for one in spec["containers"][0]["env"]} | {"JOB_COMPLETION_INDEX": "1"}
+    assert announce(given)
+    config = json.loads(given["TF_CONFIG"])
+    assert config["cluster"]["worker"] == [f"{pattern.replace('{index}', str(i))}:2222" for i in range(2)]
+    assert spec["containers"][0]["ports"][0]["containerPort"] == 2222
+
+
+def test_a_tfjobs_container_and_port_have_the_names_its_operator_demands(built):
+    _, spec = next(pod_specs(built("training/tfjob")))
+    assert spec["containers"][0]["name"] == "tensorflow"
+    assert spec["containers"][0]["ports"][0]["name"] == "tfjob-port"
+
+
+def server(resources: Resources) -> dict[str, Any]:
+    return servers(resources)[0]
+
+
+def spec_of(resources: Resources) -> dict[str, Any]:
+    return server(resources)["spec"]["template"]["spec"]
+
+
+def container(resources: Resources) -> dict[str, Any]:
+    return spec_of(resources)["containers"][0]
+
+
+def named(resources: Resources, kind: str, name: str) -> dict[str, Any]:
+    return next(one for one in of_kind(resources, kind) if one["metadata"]["name"] == name)
+
+
+def flag(old: str, new: str | None) -> Callable[[Resources], None]:
+    def change(resources: Resources) -> None:
+        args = [one for one in container(resources)["args"] if not one.startswith(old)]
+        assert len(args) < len(container(resources)["args"])
+        container(resources)["args"] = args + ([new] if new else [])
+
+    return change
+
+
+def models(old: str, new: str) -> Callable[[Resources], None]:
+    def change(resources: Resources) -> None:
+        data = named(resources, "ConfigMap", "seghgan-models")["data"]
+        assert old in data["models.config"]
+        data["models.config"] = data["models.config"].replace(old, new)
+
+    return change
+
+
+def put(find: Callable[[Resources], Any], key: str, value: Any) -> Callable[[Resources], None]:
+    return lambda resources: find(resources).__setitem__(key, value)
+
+
+def drop(find: Callable[[Resources], Any], key: str) -> Callable[[Resources], None]:
+    return lambda resources: find(resources).__delitem__(key)
+
+
+def security(resources: Resources) -> dict[str, Any]:
+    return container(resources)["securityContext"]
+
+
+def policy(name: str) -> Callable[[Resources], dict[str, Any]]:
+    return lambda resources: named(resources, "NetworkPolicy", name)["spec"]
+
+
+def service(name: str) -> Callable[[Resources], dict[str, Any]]:
+    return lambda resources: named(resources, "Service", name)["spec"]
+
+
+MUTATIONS: dict[str, Callable[[Resources], None]] = {
+    "gRPC port differs from the flag": flag("--port=", "--port=9000"),
+    "REST port differs from the flag": flag("--rest_api_port=", "--rest_api_port=8502"),
+    "profiler on": flag("--enable_profiler", "--enable_profiler=true"),
+    "profiler left to its default": flag("--enable_profiler", None),
+    "health service off": flag("--enable_grpc_healthcheck_service", None),
+    "labels stop a first start": flag("--allow_version_labels", None),
+    "batching file without batching": flag("--enable_batching", None),
+    "config file elsewhere": flag("--model_config_file=", "--model_config_file=/etc/models.config"),
+    "batching file of another name": flag(
+        "--batching_parameters", "--batching_parameters_file=/config/server/batch.pbtxt"
+    ),
+    "no startup probe": drop(container, "startupProbe"),
+    "no liveness probe": drop(container, "livenessProbe"),
+    "probe on a port that is not there": lambda r: container(r)["startupProbe"]["grpc"].update(port=8600),
+    "dotted service name in a probe": lambda r: container(r)["startupProbe"]["grpc"].update(
+        service="tensorflow.serving.PredictionService"
+    ),
+    "readiness on the status page": lambda r: container(r)["readinessProbe"]["httpGet"].update(
+        path="/v1/models/seghgan"
+    ),
+    "readiness on an unknown label": lambda r: container(r)["readinessProbe"]["httpGet"].update(
+        path="/v1/models/seghgan/labels/stabel/metadata"
+    ),
+    "liveness on metadata": put(
+        container, "livenessProbe", {"httpGet": {"path": "/v1/models/seghgan/metadata", "port": "http-rest"}}
+    ),
+    "plain gRPC probe with TLS": lambda r: container(r)["args"].append(
+        "--ssl_config_file=/config/server/monitoring.config"
+    ),
+    "no drain": drop(container, "lifecycle"),
+    "drain shorter than a deadline": lambda r: container(r)["lifecycle"]["preStop"]["sleep"].update(seconds=10),
+    "grace shorter than the drain": put(spec_of, "terminationGracePeriodSeconds", 35),
+    "label names a version that is not loaded": models('"canary" value: 1', '"canary" value: 2'),
+    "three versions": models("versions: 1", "versions: 1 versions: 2 versions: 3"),
+    "model path not mounted": models("/models/seghgan", "/models/other"),
+    "model volume missing": lambda r: spec_of(r)["volumes"].pop(),
+    "memory for one version": lambda r: container(r)["resources"].update(
+        limits={"memory": "2Gi"}, requests={"cpu": "2", "memory": "2Gi"}
+    ),
+    "memory limit above request": lambda r: container(r)["resources"]["limits"].update(memory="8Gi"),
+    "no memory limit": lambda r: container(r)["resources"]["limits"].update(memory=""),
+    "root": lambda r: spec_of(r)["securityContext"].update(runAsUser=0),
+    "may be root": lambda r: spec_of(r)["securityContext"].update(runAsNonRoot=False),
+    "no seccomp": lambda r: spec_of(r)["securityContext"].pop("seccompProfile"),
+    "capability added": lambda r: security(r)["capabilities"].update(add=["NET_ADMIN"]),
+    "writable root": put(security, "readOnlyRootFilesystem", False),
+    "privileged": put(security, "privileged", True),
+    "token mounted": put(spec_of, "automountServiceAccountToken", True),
+    "shared process namespace": put(spec_of, "shareProcessNamespace", True),
+    "host path": lambda r: spec_of(r)["volumes"].append({"name": "host", "hostPath": {"path": "/"}}),
+    "image unpinned": put(container, "image", "tensorflow/serving"),
+    "image latest": put(container, "image", "tensorflow/serving:latest"),
+    "placeholder": lambda r: named(r, "ConfigMap", "seghgan-models")["data"].update(store="REPLACE_ME"),
+    "secret in a ConfigMap": lambda r: named(r, "ConfigMap", "seghgan-models")["data"].update(
+        key="-----BEGIN KEY-----"
+    ),
+    "selector misses the pods": lambda r: server(r)["spec"]["selector"]["matchLabels"].update(a="b"),
+    "service selects nothing": lambda r: service("seghgan")(r)["selector"].update(a="b"),
+    "service on another port": lambda r: service("seghgan")(r)["ports"][0].update(port=9000),
+    "REST in the clients' service": lambda r: service("seghgan-headless")(r)["ports"].append(
+        {"name": "http-rest", "port": 8501, "targetPort": "http-rest"}
+    ),
+    "public load balancer": lambda r: service("seghgan")(r).update(type="LoadBalancer"),
+    "no default deny": lambda r: r.remove(named(r, "NetworkPolicy", "default-deny")),
+    "REST open to clients": lambda r: policy("server-from-clients")(r)["ingress"][0]["ports"].append({"port": 8501}),
+    "REST open to everybody": lambda r: policy("server-from-monitoring")(r)["ingress"][0].pop("from"),
+    "gRPC open to any pod": lambda r: policy("server-from-clients")(r)["ingress"][0]["from"].append(
+        {"podSelector": {}}
+    ),
+    "replicas beside the autoscaler": lambda r: server(r)["spec"].update(replicas=3),
+    "autoscaler of nothing": lambda r: of_kind(r, "HorizontalPodAutoscaler")[0]["spec"]["scaleTargetRef"].update(
+        name="x"
+    ),
+    "budget that allows nothing": lambda r: of_kind(r, "PodDisruptionBudget")[0]["spec"].update(maxUnavailable=0),
+    "misspelt field": lambda r: container(r).update(imagePullPolcy="Always"),
+    "wrong type": lambda r: server(r)["spec"].update(minReadySeconds="ten"),
+    "field of no version": lambda r: of_kind(r, "HorizontalPodAutoscaler")[0]["spec"].update(targetCPU=65),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_planted_fault_is_caught(built, name):
+    resources = built("overlays/staging")
+    MUTATIONS[name](resources)
+    assert problems(resources) or schema_problems(resources, VERSIONS[-1:])

@@ -28,8 +28,10 @@ export async function openCamera(taken, failed) {
     video.srcObject = null;
   };
   document.querySelector("#camera-close").onclick = () => dialog.close();
-  document.querySelector("#shoot").onclick = () => {
-    if (!video.videoWidth) return;
+  const shoot = document.querySelector("#shoot");
+  shoot.disabled = true;
+  video.onloadeddata = () => { shoot.disabled = false; };
+  shoot.onclick = () => {
     taken(video);
     dialog.close();
   };

@@ -1,6 +1,5 @@
 """A conversion gives the same bytes however it is run, cut, killed or resumed, and says what it left out."""
 
-import contextlib
 import csv
 import json
 import os
@@ -179,46 +178,61 @@ def go(process):
     process.stdin.flush()
 
 
-def test_twenty_kills_at_random_instants_change_no_byte(source, undisturbed, tmp_path):
-    # A child is forked for each life, so that TensorFlow is imported once and a kill can come at every stage.
-    code = (
-        "import os, sys, warnings; warnings.simplefilter('ignore')\n"
-        "from tests.data_tools.test_convert import request; from tfrecords_tools.write import convert\n"
-        "for line in sys.stdin:\n"
-        "    child = os.fork()\n"
-        "    if not child:\n"
-        "        print(os.getpid(), flush=True); convert(request(sys.argv[1]), sys.argv[2]); os._exit(0)\n"
-        "    print('ended', os.waitpid(child, 0)[1], flush=True)\n"
-    )
-    command = [sys.executable, "-c", code, os.fspath(source), os.fspath(tmp_path / "out")]
+LIVES = """
+import os, signal, sys
+from tests.data_tools.test_convert import request
+from tfrecords_tools.write import convert
+
+def live(last):
+    seen = 0
+    def count(event, arguments):
+        nonlocal seen
+        seen += 1
+        if seen == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(count)
+    convert(request(sys.argv[1]), sys.argv[2])
+    return seen
+
+for line in sys.stdin:
+    if child := os.fork():
+        print("ended", os.waitpid(child, 0)[1], flush=True)
+    else:
+        print(live(int(line)), flush=True)
+        os._exit(0)
+"""
+"""Lives, each a process of its own, so that TensorFlow is imported once; Python's audit hooks, called at each file opened, renamed
+or removed, each connection and import, say where in its work a life ends by `kill -9`."""
+
+
+def test_twenty_kills_at_random_points_change_no_byte(source, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-W", "ignore", "-c", LIVES, os.fspath(source), os.fspath(out)]
     chance, kills = random.Random(7), 0
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
 
-        def live():
-            parent.stdin.write("go\n")
+        def live(last):
+            parent.stdin.write(f"{last}\n")
             parent.stdin.flush()
-            return int(parent.stdout.readline())
+            return parent.stdout.readline()
 
-        began = time.monotonic()
-        live()
+        points = int(live(0))
         assert parent.stdout.readline() == "ended 0\n"
-        whole = time.monotonic() - began
         while kills < 20:
-            if (tmp_path / "out" / "dataset.json").exists():
-                assert contents(tmp_path / "out") == undisturbed
-                shutil.rmtree(tmp_path / "out")
-            child = live()
-            time.sleep(chance.random() * 0.6 * whole)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-            kills += parent.stdout.readline() == f"ended {int(signal.SIGKILL)}\n"
-            for path in (tmp_path / "out").glob("*.tfrecord"):
+            if (out / "dataset.json").exists():
+                assert contents(out) == undisturbed
+                shutil.rmtree(out)
+            if live(chance.randrange(1, points)) == f"ended {int(signal.SIGKILL)}\n":
+                kills += 1
+            else:
+                assert parent.stdout.readline() == "ended 0\n"
+            for path in out.glob("*.tfrecord"):
                 assert path.read_bytes() == undisturbed[path.name], "a shard was half written under its final name"
-        live()
+        live(0)
         assert parent.stdout.readline() == "ended 0\n"
         parent.stdin.close()
-    assert not (tmp_path / "out" / ".journal").exists()
-    assert contents(tmp_path / "out") == undisturbed
+    assert not (out / ".journal").exists()
+    assert contents(out) == undisturbed
 
 
 def test_workers_end_with_their_killed_parent_and_the_work_goes_on(source, undisturbed, tmp_path):

@@ -1,4 +1,4 @@
-"""Validate the manifests offline: yamllint, kustomize, strict schemas of seven Kubernetes versions, agreement, alerts.
+"""Validate the manifests offline: yamllint, hadolint, kustomize, strict schemas of seven Kubernetes versions, agreement, alerts.
 
 python -m k8s.validate
 """
@@ -99,6 +99,13 @@ def lint_problems() -> list[str]:
     return [ran.stdout + ran.stderr] if ran.returncode else []
 
 
+def dockerfile_problems() -> list[str]:
+    """Return what hadolint refuses."""
+    files = [K8S.parent / "serving" / "Dockerfile", *sorted((K8S / "images").glob("*.Dockerfile"))]
+    ran = subprocess.run([BIN / "hadolint", *files], capture_output=True, text=True)
+    return [ran.stdout + ran.stderr] if ran.returncode else []
+
+
 def main() -> int:
     """Run every stage; 0 where nothing is wrong, 1 with each problem on a line."""
     found: list[str] = []
@@ -109,6 +116,8 @@ def main() -> int:
 
     start = time.monotonic()
     stage("yamllint", lint_problems(), start)
+    start = time.monotonic()
+    stage("hadolint", dockerfile_problems(), start)
     for target in TARGETS:
         start = time.monotonic()
         try:

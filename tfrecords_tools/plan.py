@@ -12,7 +12,7 @@ from typing import Any
 from seghgan_tf import __version__
 from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.faces import Picturing
-from tfrecords_tools.photo import Photo, Reason, Reject
+from tfrecords_tools.photo import Photo, Reason, Reject, readable
 from tfrecords_tools.records import SPLITS, sync_folder
 
 PLAN = "plan.sqlite"
@@ -131,14 +131,11 @@ class PlanWriter:
                 )  # fmt: skip
                 if self._db.execute("INSERT OR IGNORE INTO photo VALUES (?, ?, ?, ?, ?)", row).rowcount:
                     continue
-                entry = Reject(
-                    entry.name.encode("utf-8", "backslashreplace").decode(),
-                    Reason.DUPLICATE,
-                    f"{entry.image_id} came before",
-                )
+                entry = Reject(readable(entry.name), Reason.DUPLICATE, f"{entry.image_id} came before")
             if fail and not entry.excluded:
                 raise_reject(entry)
-            self._db.execute("INSERT INTO rejected VALUES (?, ?, ?, ?)", entry)
+            texts = (readable(text) for text in entry[:3])
+            self._db.execute("INSERT INTO rejected VALUES (?, ?, ?, ?)", (*texts, entry.excluded))
 
     def finish(self, conversion: Conversion, about: dict[str, Any]) -> None:
         """Share the photos out over splits and shards and make the plan final. Raises ValueError where there is none."""

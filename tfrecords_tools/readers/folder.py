@@ -125,7 +125,8 @@ def _photo(folder: Path, row: dict[str, Any], units: dict[str, str], order: str)
     aus = {unit: _value(row, column, 0.0, MAX_INTENSITY, Reason.ACTION_UNITS) for unit, column in units.items()}
     known = {unit: value for unit, value in aus.items() if value is not None}
     return Photo(
-        row.get("id", "").strip() or readable(name), str(folder / name), name, subject_id=row.get("subject", "").strip() or None,
+        readable(row.get("id", "").strip() or name), str(folder / name), name,
+        subject_id=readable(row.get("subject", "").strip()) or None,
         split=split, mask=str(folder / mask) if mask else None, mask_order=order, aus=known or None, label=label,
         valence=_value(row, "valence", -1.0, 1.0, Reason.OUT_OF_RANGE), arousal=_value(row, "arousal", -1.0, 1.0, Reason.OUT_OF_RANGE),
     )  # fmt: skip

@@ -33,7 +33,7 @@ CUSTOM = {
 TARGETS = (
     *(f"overlays/{name}" for name in ("dev", "staging", "prod-cpu", "prod-gpu", "canary")),
     "kserve",
-    *(f"training/{name}" for name in ("job", "jobset", "tfjob", "trainjob")),
+    *(f"training/{name}" for name in ("job", "jobset", "tfjob", "trainjob", "convert", "pipeline")),
 )
 
 

@@ -94,7 +94,7 @@ class Engine:
             self.batching = self.batching._replace(
                 max_enqueued_batches=max(running, self.batching.max_enqueued_batches)
             )
-        self.gate = Gate(running, running if settings.max_waiting < 0 else settings.max_waiting)
+        self.gate = Gate(running, (running + 1) // 2 if settings.max_waiting < 0 else settings.max_waiting)
         self.metrics = Metrics(importlib.metadata.version("seghgan-tf"), self._gauges)
         self.metrics_path = metrics_path(settings.monitoring_config_file)
         self.models = Models(self._configs(), self._load, self._notify)

@@ -33,7 +33,7 @@ PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
 HEALTH_NAMES = ("", "PredictionService", "ModelService", PREDICTION, MODEL)
 SPARE_THREADS = 16
-"""Threads beyond those that run and wait, which shed, answer status calls and health."""
+"""Threads beyond those that run and wait, which shed, answer status calls and health; gRPC itself refuses what is more."""
 
 
 class _Active:
@@ -246,7 +246,7 @@ class GrpcServer:
         threads = engine.gate.running + engine.gate.waiting + SPARE_THREADS
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
-            maximum_concurrent_rpcs=4 * threads,
+            maximum_concurrent_rpcs=threads,
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),

@@ -39,7 +39,7 @@ class Settings:
     max_in_flight: int = 0
     """Requests that run at once; 0 takes what fills the batch threads."""
     max_waiting: int = -1
-    """Requests that wait; the rest is shed; -1 takes as many as run."""
+    """Requests that wait; the rest is shed; -1 takes half as many as run."""
     max_message_bytes: int = 0
     """Largest message; 0 takes what the loaded models need."""
     strict_compatibility: bool = False

@@ -11,8 +11,10 @@ import grpc
 import numpy as np
 
 from serving import calls, messages, tensors
-from serving.calls import TLS, ClientError, Edit, Image, Retry, Served
+from serving.calls import TLS, Retry, Served
 from serving.client import Reply
+from serving.client_errors import ClientError, typed
+from serving.client_inputs import Edit, Image, batches, pixels
 
 
 class AsyncSegHGANClient:
@@ -103,7 +105,7 @@ class AsyncSegHGANClient:
             except grpc.RpcError as error:
                 wait = self._retries.wait(error, attempt, deadline - time.monotonic())
                 if wait is None:
-                    raise calls.typed(error, self.target) from None
+                    raise typed(error, self.target) from None
                 await asyncio.sleep(wait)
             else:
                 self._retries.succeeded()
@@ -173,7 +175,7 @@ class AsyncSegHGANClient:
         edit = Edit(np.asarray(expression, np.float32), regions, jpeg_quality)
         running: deque[asyncio.Task[list[Any]]] = deque()
         try:
-            for batch in calls.batches(images, batch_size, await self.served()):
+            for batch in batches(images, batch_size, await self.served()):
                 running.append(asyncio.create_task(self._edit(batch, edit, key, None)))
                 if len(running) >= in_flight:
                     for edited in await running.popleft():
@@ -187,13 +189,13 @@ class AsyncSegHGANClient:
 
     async def segment(self, image: Image, *, key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return class ids (S, S) uint8 and soft region masks (S, S, R) float32 in [0, 1] of an image."""
-        inputs = {"image": calls.pixels(image, (await self.served()).image_size)[None]}
+        inputs = {"image": pixels(image, (await self.served()).image_size)[None]}
         outputs = (await self.predict("segment", inputs, key=key)).outputs
         return outputs["labels"][0], outputs["regions"][0]
 
     async def analyze(self, image: Image, *, key: str | None = None) -> np.ndarray:
         """Return the expression (N,) float32 of an image."""
-        inputs = {"image": calls.pixels(image, (await self.served()).image_size)[None]}
+        inputs = {"image": pixels(image, (await self.served()).image_size)[None]}
         return (await self.predict("analyze", inputs, key=key)).outputs["expression"][0]
 
     async def status(self) -> dict[int, tuple[str, str]]:

@@ -23,13 +23,13 @@ class Batching(NamedTuple):
     batch_timeout_micros: int = 2000
     max_enqueued_batches: int = 2
     num_batch_threads: int = 2
-    allowed_batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
+    allowed_batch_sizes: tuple[int, ...] = tuple(range(1, 9))
 
 
 def read_batching(path: Path | str = CONFIG) -> Batching:
     """Read a `batching_parameters.pbtxt`; ValueError where it is not one or its numbers contradict each other.
 
-    Where the file leaves `num_batch_threads` out, it is the number of cores, and `max_enqueued_batches` follows it.
+    Without `allowed_batch_sizes` no batch is padded. Where the file leaves `num_batch_threads` out, it is the number of cores, and `max_enqueued_batches` follows it.
     """
     from google.protobuf import text_format
 
@@ -49,7 +49,7 @@ def read_batching(path: Path | str = CONFIG) -> Batching:
 
     threads = value("num_batch_threads", os.cpu_count() or 1)
     largest = value("max_batch_size", Batching().max_batch_size)
-    sizes = tuple(parsed.allowed_batch_sizes) or (largest,)
+    sizes = tuple(parsed.allowed_batch_sizes) or tuple(range(1, largest + 1))
     batching = Batching(
         largest, value("batch_timeout_micros", 2000), value("max_enqueued_batches", threads), threads, sizes
     )

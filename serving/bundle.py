@@ -15,7 +15,7 @@ MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 BATCH_SIZES = (1, 2, 4, 8)
-"""Batch sizes that are warmed up; `serving/config/batching_parameters.pbtxt` allows the same."""
+"""Batch sizes that are warmed up."""
 
 _MODEL_KEYS = ("image_size", "regions", "classes", "label_order", "expression", "max_pixels")
 

@@ -11,7 +11,9 @@ import grpc
 import numpy as np
 
 from serving import calls, messages, tensors
-from serving.calls import TLS, ClientError, Edit, Image, Retry, Served
+from serving.calls import TLS, Retry, Served
+from serving.client_errors import ClientError, typed
+from serving.client_inputs import Edit, Image, batches, pixels
 
 __all__ = ["TLS", "ClientError", "Reply", "Retry", "SegHGANClient"]
 
@@ -86,7 +88,7 @@ class SegHGANClient:
             except grpc.RpcError as error:
                 wait = self._retries.wait(error, attempt, deadline - time.monotonic())
                 if wait is None:
-                    raise calls.typed(error, self.target) from None
+                    raise typed(error, self.target) from None
                 time.sleep(wait)
             else:
                 self._retries.succeeded()
@@ -164,7 +166,7 @@ class SegHGANClient:
         with ThreadPoolExecutor(in_flight) as pool:
             running: deque[Future[list[Any]]] = deque()
             try:
-                for batch in calls.batches(images, batch_size, self.served()):
+                for batch in batches(images, batch_size, self.served()):
                     running.append(pool.submit(self._edit, batch, edit, key, None))
                     if len(running) >= in_flight:
                         yield from running.popleft().result()
@@ -176,13 +178,13 @@ class SegHGANClient:
 
     def segment(self, image: Image, *, key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return class ids (S, S) uint8 and soft region masks (S, S, R) float32 in [0, 1] of an image."""
-        inputs = {"image": calls.pixels(image, self.served().image_size)[None]}
+        inputs = {"image": pixels(image, self.served().image_size)[None]}
         outputs = self.predict("segment", inputs, key=key).outputs
         return outputs["labels"][0], outputs["regions"][0]
 
     def analyze(self, image: Image, *, key: str | None = None) -> np.ndarray:
         """Return the expression (N,) float32 of an image."""
-        inputs = {"image": calls.pixels(image, self.served().image_size)[None]}
+        inputs = {"image": pixels(image, self.served().image_size)[None]}
         return self.predict("analyze", inputs, key=key).outputs["expression"][0]
 
     def status(self) -> dict[int, tuple[str, str]]:

@@ -229,7 +229,7 @@ def test_impossible_batching_is_refused(tmp_path: Path, text: str, words: str) -
 
 
 def test_the_shipped_configuration_is_what_the_documentation_says(tmp_path: Path) -> None:
-    assert read_batching() == Batching(8, 2000, 2, 2, (1, 2, 4, 8))
+    assert read_batching() == Batching(8, 2000, 2, 2, (1, 2, 3, 4, 5, 6, 7, 8))
     off = tmp_path / "off"
     off.write_text("prometheus_config { enable: false }")
     assert metrics_path(off) is None

@@ -12,8 +12,9 @@ from PIL import Image
 
 from serving import calls
 from serving.async_client import AsyncSegHGANClient
-from serving.calls import InvalidRequest, ModelNotFound, Retry, ServerBusy, ServerUnavailable
+from serving.calls import Retry
 from serving.client import SegHGANClient
+from serving.client_errors import ClientError, InvalidRequest, ModelNotFound, ServerBusy, ServerUnavailable
 
 FULL = [1.0, 1.0, 1.0]
 
@@ -181,7 +182,7 @@ def test_retries_end(stub: Any) -> None:
 @pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c not in (BUSY, GONE, grpc.StatusCode.OK)])
 def test_nothing_else_is_retried(stub: Any, code: grpc.StatusCode) -> None:
     made, target = stub(code)
-    with SegHGANClient(target) as client, pytest.raises(calls.ClientError) as caught:
+    with SegHGANClient(target) as client, pytest.raises(ClientError) as caught:
         client.status()
     assert caught.value.code is code
     assert made.calls == 1

@@ -43,7 +43,7 @@ print(float(out["edited"][0, 0, 0, 0]), float(out["edited"][1, -1, 0, 0]))
     assert ran.stdout.split() == ["0.0", "0.5"], ran.stderr[-500:]
 
 
-def test_warmup_covers_every_signature_and_allowed_batch_size(export_v1: Path) -> None:
+def test_warmup_covers_every_signature_in_several_batch_sizes(export_v1: Path) -> None:
     seen = {
         (request.model_spec.signature_name, next(iter(request.inputs.values())).tensor_shape.dim[0].size)
         for request in bundle.read_warmup(export_v1)

@@ -1,8 +1,11 @@
-"""Seeded mutations of good requests, and cancelled calls: the server stays up, in memory and in threads.
+"""Seeded mutations of good requests over both protocols, and cancelled calls: the server stays up, in memory and threads.
 
-python benchmarks/serve/abuse.py --mutations 20000 --cancels 500 --seed 2112
+python benchmarks/serve/abuse.py --mutations 20000 --rest-mutations 20000 --cancels 500 --seed 2112
 """
 
+import base64
+import http.client
+import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -31,17 +34,50 @@ def mutate(seed: bytes, random: np.random.Generator) -> bytes:
     return bytes(raw)
 
 
+def rest_seeds(served: calls.Served) -> list[bytes]:
+    """Good bodies for every signature, as column and, for photos, as row format."""
+    seeds = []
+    for name in served.signatures:
+        inputs = {}
+        for key, value in example(served, name, 1).items():
+            whole = value.dtype != object
+            inputs[key] = value.tolist() if whole else [{"b64": base64.b64encode(one).decode()} for one in value]
+        seeds.append(json.dumps({"signature_name": name, "inputs": inputs}).encode())
+        rows = [{key: value[0] for key, value in inputs.items()}]
+        seeds.append(json.dumps({"signature_name": name, "instances": rows}).encode())
+    return seeds
+
+
+def rest_codes(port: int, seeds: list[bytes], count: int, random: np.random.Generator) -> Counter[int]:
+    """Send mutated bodies and count the HTTP codes; 0 is a connection that ended without an answer."""
+    codes: Counter[int] = Counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    for _ in range(count):
+        try:
+            body = mutate(seeds[int(random.integers(len(seeds)))], random)
+            connection.request("POST", "/v1/models/seghgan:predict", body)
+            reply = connection.getresponse()
+            reply.read()
+            codes[reply.status] += 1
+        except (OSError, http.client.HTTPException):
+            codes[0] += 1
+            connection.close()
+    connection.close()
+    return codes
+
+
 def main() -> None:
     """Measure and save."""
     parser = bench.parser(__doc__)
     parser.set_defaults(size=32, layers=0)
     parser.add_argument("--mutations", type=int, default=20_000)
+    parser.add_argument("--rest-mutations", type=int, default=20_000)
     parser.add_argument("--cancels", type=int, default=500)
     parser.add_argument("--seed", type=int, default=2112)
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
     with bench.workplace(arguments) as (folder, export):
-        server = bench.Server(export, folder, "--log-level", "error")
+        server = bench.Server(export, folder, "--log-level", "error", "--rest-port", "0")
         with SegHGANClient(server.address) as client, grpc.insecure_channel(server.address) as channel:
             served = client.served()
             seeds = [
@@ -59,6 +95,8 @@ def main() -> None:
                     codes[error.code().name] += 1
                 if i % (arguments.mutations // 10) == 0:
                     memory.append(server.rss())
+            memory.append(server.rss())
+            http_codes = rest_codes(server.rest_port, rest_seeds(served), arguments.rest_mutations, random)
             memory.append(server.rss())
             before = threads(server.process.pid)
             outcomes: Counter[str] = Counter()
@@ -82,6 +120,8 @@ def main() -> None:
         "seed": arguments.seed,
         "mutations": arguments.mutations,
         "codes": dict(codes),
+        "rest_mutations": arguments.rest_mutations,
+        "rest_codes": {str(code): count for code, count in sorted(http_codes.items())},
         "rss_kb": memory,
         "cancels": arguments.cancels,
         "outcomes": dict(outcomes),

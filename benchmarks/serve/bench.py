@@ -67,7 +67,8 @@ class Server:
                 self.log.seek(0)
                 raise RuntimeError(self.log.read())
             time.sleep(0.02)
-        self.port = json.loads(self.port_file.read_text())["grpc"]
+        ports = json.loads(self.port_file.read_text())
+        self.port, self.rest_port = ports["grpc"], ports["rest"]
         self.address = f"localhost:{self.port}"
 
     def rss(self) -> int:

@@ -183,6 +183,14 @@ def test_a_client_that_sends_its_header_slowly_is_cut_off(rest, monkeypatch):
         assert ended == b""
 
 
+def test_answers_wait_for_no_acknowledgement():
+    with rest_server.listen("127.0.0.1", 0) as listening:
+        with socket.create_connection(listening.getsockname(), timeout=5):
+            accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_taken_port_is_named(embedded, rest):
     engine, _ = embedded
     settings = Settings(model_dir=engine.settings.model_dir, rest_port=rest.port)

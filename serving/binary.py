@@ -19,6 +19,7 @@ def _flags(settings: Settings, config: str, cores: int) -> list[str]:
     flags = [
         f"--port={settings.grpc_port}",
         f"--rest_api_port={settings.rest_port or 0}",
+        f"--rest_api_timeout_in_ms={settings.rest_api_timeout_in_ms}",
         f"--monitoring_config_file={config}/monitoring.config",
         "--enable_batching=true",
         f"--batching_parameters_file={config}/batching_parameters.pbtxt",

@@ -1,5 +1,6 @@
 """The server as a process: it tells its ports, drains at SIGTERM, survives its neighbours' deaths, and explains itself."""
 
+import http.client
 import json
 import os
 import signal
@@ -103,6 +104,38 @@ def test_sigterm_finishes_what_runs_reports_not_serving_and_exits_0(start: Any) 
 
 
 @pytest.mark.slow
+def test_rest_drains_with_grpc_and_a_full_disk_under_the_log_stops_nothing(export_v1: Path, tmp_path: Path) -> None:
+    port_file = tmp_path / "ports.json"
+    command = [sys.executable, "-m", "serving.server", "--model-dir", str(export_v1.parent), "--grpc-port", "0"]
+    command += ["--rest-port", "0", "--port-file", str(port_file), "--log-level", "debug", "--lame-duck-seconds", "0.5"]
+    with (
+        Path("/dev/full").open("w") as full,
+        subprocess.Popen(command, stdout=full, stderr=full) as process,
+    ):
+        try:
+            end = time.monotonic() + 60
+            while not port_file.exists() and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.02)
+            connection = http.client.HTTPConnection("127.0.0.1", json.loads(port_file.read_text())["rest"], timeout=20)
+            body = json.dumps({"signature_name": "analyze", "instances": FACE[None].tolist()})
+
+            def ask() -> int:
+                connection.request("POST", "/v1/models/seghgan:predict", body)
+                reply = connection.getresponse()
+                reply.read()
+                return reply.status
+
+            assert ask() == 200
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+            assert ask() == 200  # still answered while health says NOT_SERVING
+            assert process.wait(30) == 0  # the kept connection does not hold it up
+            connection.close()
+        finally:
+            process.kill()
+    assert not port_file.exists()
+
+
 def test_two_servers_behind_one_client_survive_restarts_and_a_kill(start: Any) -> None:
     servers = [start() for _ in range(2)]
     target = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)

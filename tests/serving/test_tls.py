@@ -1,12 +1,14 @@
 """TLS and mTLS: one kind of client is accepted, every other is not, and certificates change without a dropped call."""
 
 import datetime
+import http.client
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from serving import rest_server
 from serving.client import TLS, ClientError, Retry, SegHGANClient
 
 trustme = pytest.importorskip("trustme", reason="makes certificates: pip install trustme (extra dev)")
@@ -119,3 +121,29 @@ def test_unusable_certificates_stop_the_start(run_server: Any, export: Path, cer
     (certificates.folder / "cert.pem").write_text("nonsense")
     with pytest.raises(ValueError, match="must be PEM"), run_server(model_dir=export, **certificates.settings):
         pass
+
+
+def test_rest_answers_no_predictions_where_clients_must_show_certificates(
+    run_server: Any, export: Path, certificates: Certificates
+) -> None:
+    settings = {"tls_client_ca": certificates.folder / "clients.pem", **certificates.settings}
+    with run_server(model_dir=export, **settings) as (engine, _):
+        rest = rest_server.start(engine, engine.settings)
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", rest.port, timeout=20)
+            answers = {}
+            for method, path in (
+                ("GET", "/v1/models/seghgan/metadata"),
+                ("GET", "/monitoring/prometheus/metrics"),
+                ("GET", "/"),
+                ("GET", "/manifest.json"),
+                ("POST", "/v1/models/seghgan:predict"),
+            ):
+                connection.request(method, path, "{}" if method == "POST" else None)
+                reply = connection.getresponse()
+                answers[path] = reply.status
+                reply.read()
+            connection.close()
+        finally:
+            rest.stop(5.0)
+    assert list(answers.values()) == [200, 200, 404, 404, 403]

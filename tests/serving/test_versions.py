@@ -1,5 +1,6 @@
 """Versions come and go while requests are answered; broken folders change nothing; labels move by their rules."""
 
+import os
 import shutil
 import threading
 import time
@@ -137,6 +138,18 @@ def test_the_old_version_serves_on_beside_a_broken_one(
     assert str(export) not in broken.message
     shutil.rmtree(export / "2")
     shutil.copytree(export_v2, export / "2")
+    engine.models.poll()
+    assert edit(engine) == (2, 0.25)
+
+
+@pytest.mark.parametrize("year_in_seconds", [0, 4_000_000_000])
+def test_a_clock_that_jumped_keeps_no_version_from_loading(
+    engine: Engine, export: Path, export_v2: Path, monkeypatch: pytest.MonkeyPatch, year_in_seconds: int
+) -> None:
+    shutil.copytree(export_v2, export / "2")
+    for path in (export / "2").rglob("*"):
+        os.utime(path, (year_in_seconds, year_in_seconds))
+    monkeypatch.setattr(time, "time", lambda: float(year_in_seconds))
     engine.models.poll()
     assert edit(engine) == (2, 0.25)
 

@@ -98,10 +98,9 @@ def parser() -> argparse.ArgumentParser:
     parsed = argparse.ArgumentParser(prog="python -m serving.server", description=__doc__)
     for field in dataclasses.fields(Settings):
         flag = "--" + field.name.replace("_", "-")
-        kind = str(field.type)
-        if kind == "bool":
+        if field.type is bool:
             parsed.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
-        elif "tuple" in kind:
+        elif "tuple" in (kind := str(field.type)):
             parsed.add_argument(flag, nargs="*", default=())
         else:
             convert: Any = Path if "Path" in kind else float if "float" in kind else int if "int" in kind else str

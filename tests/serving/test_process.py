@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from serving import binary, cli
 from serving.client import Retry, SegHGANClient
+from serving.server import parser
 from serving.settings import CONFIG, Settings
 
 FACE = np.zeros((32, 32, 3), np.uint8)
@@ -260,3 +261,12 @@ def test_without_the_binary_its_backend_is_refused_with_the_docker_command(
     ran = CliRunner().invoke(app, ["serve", str(export_v1.parent), "--backend", "binary"])
     assert isinstance(ran.exception, OSError)
     assert "docker run" in str(ran.exception)
+
+
+def test_switches_are_on_or_off_and_take_no_word():
+    parse = parser().parse_args
+    assert parse([]).allow_reload is False
+    assert parse(["--allow-reload"]).allow_reload is True
+    assert parse(["--no-enable-model-warmup"]).enable_model_warmup is False
+    with pytest.raises(SystemExit):
+        parse(["--allow-reload", "False"])

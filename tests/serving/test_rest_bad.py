@@ -140,7 +140,7 @@ def test_a_bad_body_is_refused_in_words(port, name):
     [
         (b"not gzip", "gzip"),
         (b"", "gzip"),
-        (gzip.compress(b"{}")[:-4], "gzip"),
+        (gzip.compress(b"{}", mtime=0)[:-4], "gzip"),
         (zlib.compress(b"{}"), "gzip"),
         (b"{}", "br"),
         (b"{}", "gzip, gzip"),

@@ -160,7 +160,7 @@ function buildControls() {
   })));
   $("#locks .chips").replaceChildren(...api.model.regions.filter((name) => name !== "whole").map((name) => chip("checkbox", "region", name, () => {
     const chosen = [...document.querySelectorAll("#locks input:checked")].map((one) => one.value);
-    $("#locks-help").textContent = chosen.length ? `Every pixel outside the ${chosen.join(" and the ")} stays exactly as it is.` : "Nothing chosen: the whole face may change.";
+    $("#locks-help").textContent = chosen.length ? `What lies outside the ${chosen.join(" and the ")} stays exactly as it is; on large photos the soft edge is as wide as a model pixel.` : "Nothing chosen: the whole face may change.";
     update();
   })));
   const side = api.model.image_size;

@@ -36,7 +36,8 @@ def draw(
     seed: Annotated[int, typer.Option(help="The same seed draws the same bytes.")] = 1,
     pairs: Annotated[bool, typer.Option(help="Also draw each person's true picture at other action units.")] = True,
     sheet: Annotated[
-        Path | None, typer.Option(help="Also write a contact sheet: people down, action units across.")
+        Path | None,
+        typer.Option(help="Also write a contact sheet: people down, action units across, 160 px or more a face."),
     ] = None,
     sheet_people: Annotated[int, typer.Option(min=1, help="People on the contact sheet.")] = 6,
 ) -> None:
@@ -44,7 +45,7 @@ def draw(
     from rich.console import Console
     from rich.progress import Progress
 
-    from tfrecords_tools.draw import contact_sheet, draw_dataset
+    from tfrecords_tools.draw import LEGIBLE, contact_sheet, draw_dataset
 
     console = Console()
     with Progress(console=console) as bar:
@@ -54,7 +55,7 @@ def draw(
         )
     console.print(f"drawn: {output}")
     if sheet is not None:
-        contact_sheet(sheet, size, sheet_people, seed)
+        contact_sheet(sheet, max(size, LEGIBLE), sheet_people, seed)
         console.print(f"sheet: {sheet}")
 
 

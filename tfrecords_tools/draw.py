@@ -20,6 +20,8 @@ from tfrecords_tools.drawn_faces import draw_faces, sample_aus, sample_faces
 
 SHARD = 1024
 CHUNK = 64
+LEGIBLE = 160
+"""Smallest side, in pixels, at which the faces of a contact sheet show every action unit."""
 SPLITS = ("train", "validation", "test")
 
 Progress = Callable[[int, int], None]

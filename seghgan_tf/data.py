@@ -53,7 +53,7 @@ def load_expression_stream(
     each emotion, or each dominant action unit, about equally often. `deterministic` makes equal seeds give equal
     batches, at some cost of speed. `workers` bounds the threads that decode (0: tf.data chooses). With an `input_context`
     (`strategy.distribute_datasets_from_function`) each worker reads its own share and `batch_size` is over all replicas.
-    Raises ValueError for folders that are missing, of another schema, without the split or without the space.
+    Raises ValueError for folders that are missing, of another schema, all without the split or without the space.
     """
     source = expression_source(folder, split, space)
     found = survey(source)

@@ -63,15 +63,11 @@ def folders_of(folder: Folders) -> tuple[Path, ...]:
 
 
 def _shards(folder: Path, split: str) -> tuple[list[str], int]:
-    """Return the shard files of a split and the number of examples in them."""
+    """Return the shard files of a split and the number of examples in them; none where the folder has no such split."""
     path = folder / DATASET_FILE
-    splits = read_dataset_json(folder).get("splits") or {}
-    entry = splits.get(split) or {}
+    entry = (read_dataset_json(folder).get("splits") or {}).get(split) or {}
     if not entry.get("examples"):
-        filled = ", ".join(name for name, other in splits.items() if other.get("examples")) or "none"
-        raise ValueError(
-            f"`split` must be one that `{path}` lists with examples ({filled}); write others with `seghgan data convert`. Received: {split}"
-        )
+        return [], 0
     files = [folder / shard["file"] for shard in entry.get("shards", ())] or sorted(folder.glob(f"{split}-*.tfrecord"))
     missing = [file.name for file in files if not file.is_file()] or ([] if files else [f"{split}-*.tfrecord"])
     if missing:
@@ -88,9 +84,24 @@ def _source(folder: Folders, split: str, select: Callable[[Any], dict[str, Any]]
         raise ValueError(
             "`data` must name at least one folder, written by `seghgan data convert` or `seghgan data draw`. Received: none"
         )
-    shards = [_shards(each, split) for each in folders]
-    files = tuple(file for names, _ in shards for file in names)
-    return Source(folders, split, files, sum(examples for _, examples in shards), select, needs)
+    shards = {each: _shards(each, split) for each in folders}
+    filled = tuple(each for each in folders if shards[each][0])
+    if not filled:
+        raise ValueError(
+            f"`split` must be one that {' or '.join(map(_splits, folders))}; write others with `seghgan data convert`. "
+            f"Received: {split}"
+        )
+    if len(filled) < len(folders):
+        without = ", ".join(str(each) for each in folders if each not in filled)
+        _log.warning("%s: no %s examples; the other folders are read", without, split)
+    files = tuple(file for each in filled for file in shards[each][0])
+    return Source(filled, split, files, sum(shards[each][1] for each in filled), select, needs)
+
+
+def _splits(folder: Path) -> str:
+    splits = read_dataset_json(folder).get("splits") or {}
+    names = ", ".join(name for name, entry in splits.items() if entry.get("examples")) or "none"
+    return f"`{folder / DATASET_FILE}` lists with examples ({names})"
 
 
 def expression_source(folder: Folders, split: str, space: ExpressionSpace) -> Source:
@@ -105,7 +116,7 @@ def expression_source(folder: Folders, split: str, space: ExpressionSpace) -> So
 
 
 def mask_source(folder: Folders, split: str) -> Source:
-    """Find the records that carry masks. Raises ValueError for folders without the split."""
+    """Find the records that carry masks. Raises ValueError where no folder has the split."""
     return _source(folder, split, _select_masks, "a mask")
 
 

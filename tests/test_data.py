@@ -168,6 +168,17 @@ def test_folders_are_read_one_with_another(tmp_path, ten):
     assert sorted(all_numbers(expressions([ten, str(more)]))) == list(range(13))
 
 
+def test_a_folder_without_the_split_is_left_out_where_another_has_it(tmp_path, ten, caplog):
+    held_out = write(tmp_path / "more", [numbered_face(20)], shards=1, split="validation")
+    with caplog.at_level(logging.WARNING):
+        assert sorted(all_numbers(expressions([ten, held_out]))) == list(range(10))
+    assert "more: no train examples; the other folders are read" in caplog.text
+    with pytest.raises(
+        ValueError, match=r"ten/dataset\.json.*\(train\) or .*more/dataset\.json.*\(validation\).*Received: test"
+    ):
+        expressions([ten, held_out], split="test")
+
+
 def test_other_sizes_are_cut_to_the_central_square_and_resized(tmp_path):
     wide = np.zeros((32, 48, 3))
     wide[:, 8:24] = 255  # the left half of the central square

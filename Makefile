@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 K8S_TOOLS := $(VENV)/.k8s-tools
+BEAM := $(VENV)/beam/.installed
 
-.PHONY: help demo test lint format bench k8s-validate lock clean
+.PHONY: help demo test lint format bench k8s-validate beam lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -18,14 +19,21 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-$(K8S_TOOLS): k8s/requirements.lock $(INSTALLED)
+$(K8S_TOOLS): k8s/requirements.lock k8s/models.lock $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r k8s/requirements.lock
+	rm -rf $(VENV)/k8s-models
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/k8s-models -r k8s/models.lock
+	@touch $@
+
+$(BEAM): requirements-beam.lock $(INSTALLED)
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r requirements-beam.lock
 	@touch $@
 
 demo: $(INSTALLED) ## Draw faces, train, evaluate, export, serve and edit over gRPC; report in runs/demo
 	$(BIN)/seghgan demo
 
-test: $(INSTALLED) $(K8S_TOOLS) ## Run the whole suite on two processes
+test: $(INSTALLED) $(K8S_TOOLS) $(BEAM) ## Run the whole suite on two processes
 	$(BIN)/python -m pytest -n 2
 
 lint: $(INSTALLED) ## Check style, formatting and types
@@ -43,6 +51,8 @@ bench: $(INSTALLED) ## Measure the loader and one training step
 
 k8s-validate: $(INSTALLED) $(K8S_TOOLS) ## Validate the Kubernetes manifests offline
 	$(BIN)/python -m k8s.validate
+
+beam: $(BEAM) ## Install Apache Beam beside .venv, for the test of the Beam runner
 
 lock: ## Write requirements.lock anew from pyproject.toml
 	$(PYTHON) -m venv .venv-lock

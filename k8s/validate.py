@@ -15,21 +15,11 @@ import kubernetes_validate
 import yaml
 
 from k8s.checks import Resource, problems
+from k8s.crds import custom_problems, knows
 
 K8S = Path(__file__).parent
 BIN = Path(sysconfig.get_path("scripts"))
 VERSIONS = tuple(f"1.{minor}" for minor in range(31, 38))
-CUSTOM = {
-    "ServiceMonitor",
-    "PrometheusRule",
-    "ServingRuntime",
-    "InferenceService",
-    "TFJob",
-    "JobSet",
-    "TrainJob",
-    "TrainingRuntime",
-}
-"""Kinds that other controllers bring; Kubernetes' own schemas do not have them."""
 TARGETS = (
     *(f"overlays/{name}" for name in ("dev", "staging", "prod-cpu", "prod-gpu", "canary")),
     "kserve",
@@ -46,10 +36,11 @@ def build(target: str) -> list[Resource]:
 
 
 def schema_problems(resources: list[Resource], versions: tuple[str, ...] = VERSIONS) -> list[str]:
-    """Return what the strict schemas of these Kubernetes versions refuse."""
+    """Return what the strict schemas refuse: of these Kubernetes versions, or of the project that a custom kind comes from."""
     found = []
     for resource in resources:
-        if resource["kind"] in CUSTOM:
+        if knows(resource):
+            found += custom_problems(resource)
             continue
         for version in versions:
             try:

@@ -201,7 +201,11 @@ def convert(
         Runner, typer.Option(help="beam needs pip install 'seghgan-tf[beam]'.", rich_help_panel=WORK)
     ] = Runner.local,
     beam_args: Annotated[
-        str, typer.Option(help="Apache Beam's pipeline options, in quotes.", rich_help_panel=WORK)
+        str,
+        typer.Option(
+            help="Apache Beam's pipeline options, in quotes, and ours: --mount=/mnt/faces=gs://faces for workers that see a bucket.",
+            rich_help_panel=WORK,
+        ),
     ] = "",
     label_order: Annotated[
         LabelOrder | None,

@@ -53,6 +53,8 @@ def convert(
         raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}. Received: {on_error}")
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1. Received: {workers}")
+    if beam_args is not None:
+        from tfrecords_tools.beam import run_on_beam  # where Beam is missing this fails before the data set is listed
     output = Path(output)
     request = conversion.request()
     before = _finished(output, request, append)
@@ -70,9 +72,7 @@ def convert(
         try:
             shards = plan.shards()
             if beam_args is not None:
-                from tfrecords_tools.beam import run_on_beam
-
-                run_on_beam(output, shards, on_error, beam_args)
+                run_on_beam(output, plan, on_error, beam_args, progress)
             else:
                 run_in_processes(output, plan, shards, on_error, workers, progress)
             description = _describe(output, plan, before, on_error)

@@ -339,15 +339,3 @@ def test_records_come_back_as_they_were_written(source, undisturbed, tmp_path):
     for _, face in records(tmp_path / "out").values():
         assert decode_face(encode_face(face)) == face
     assert read_dataset_json(tmp_path / "out")["source"] == "folder"
-
-
-def test_beam_writes_the_same_bytes(source, undisturbed, tmp_path):
-    pytest.importorskip("apache_beam", reason="needs Apache Beam: pip install 'seghgan-tf[beam]'")
-    convert(request(source), tmp_path / "out", beam_args=["--runner=DirectRunner"])
-    assert contents(tmp_path / "out") == undisturbed
-
-
-def test_without_beam_the_error_names_the_extra(source, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(ValueError, match=r"seghgan-tf\[beam\]"):
-        convert(request(source), tmp_path / "out", beam_args=[])

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from seghgan_tf.editing import Editor, newest_version, upright
-from seghgan_tf.export import export
+from seghgan_tf.export import _restore, export, wiped
 from seghgan_tf.model import SegHGAN
 from tests.conftest import TINY
 
@@ -97,6 +97,42 @@ def test_a_photo_comes_back_at_its_own_size_changed_in_its_square_alone(editor, 
     assert len(changed)
     assert (changed >= [top, left]).all()
     assert (changed < [top + side, left + side]).all()
+
+
+def test_a_photo_of_the_models_size_gets_the_models_edit_itself(editor):
+    encoded, pixels = photo(SIZE, SIZE)
+    asked = {"expression": np.full((1, 17), 0.9, np.float32), "regions": np.eye(4, dtype=np.float32)[:1]}
+    served = editor.run("serving_uint8", {"image": pixels[None], **asked})["edited"][0]
+    given = {"image_bytes": np.array([encoded], object), "jpeg_quality": np.zeros(1, np.int32)}
+    edited = np.asarray(Image.open(io.BytesIO(editor.run("edit_bytes", given | asked)["edited_bytes"][0])))
+    assert (served != pixels).any()
+    assert np.abs(edited.astype(int) - served).max() <= 1
+
+
+@pytest.mark.parametrize(("slope", "gone"), [(-1.0, 1.0), (-0.5, 0.0), (0.5, 0.0)])
+def test_detail_goes_only_where_the_change_flattens_it(slope, gone):
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 8, 16, 3)).astype(np.float32)
+    change = slope * (pixels - 128.0)
+    change[:, :, 8:] = 0.0
+    found = wiped(tf.constant(pixels), tf.constant(change)).numpy()[0, ..., 0]
+    np.testing.assert_allclose(found[:, :6], gone, atol=0.02)
+    assert (found[:, 8:] == 0.0).all()
+
+
+def test_what_is_wiped_out_leaves_no_ghost_on_a_larger_photo():
+    large = np.full((128, 128, 3), 200, np.uint8)
+    large[61:67, 30:100] = 60
+    small = tf.image.resize(large[None].astype(np.float32), (16, 16), antialias=True)
+    change = 200.0 - small
+    gone = wiped(small, change)
+    buffer = io.BytesIO()
+    Image.fromarray(large).save(buffer, "PNG")
+
+    def left(share):
+        edited = tf.io.decode_png(_restore(buffer.getvalue(), share[0], (change + share * small)[0], tf.constant(0)))
+        return np.abs(edited.numpy().astype(int) - 200)
+
+    assert left(gone)[50:78, 40:90].mean() < 0.2 * left(tf.zeros_like(gone))[50:78, 40:90].mean()
 
 
 def test_no_region_leaves_the_photo_bit_equal(editor):

@@ -40,8 +40,10 @@ function draw(target, picture) {
   context(target).drawImage(picture, 0, 0);
 }
 
-function showEdit() {
-  draw($("#after"), edited ? compose(photo.view, photo.pixels, edited) : photo.view);
+async function showEdit() {
+  const mine = edited;
+  const picture = mine ? await compose(photo.view, photo.pixels, mine) : photo.view;
+  if (mine === edited) draw($("#after"), picture);
 }
 
 function regions() {
@@ -68,7 +70,7 @@ async function runEdit(fresh) {
     const answer = await decode(await api.edit(photo.png, sliders.vector(), regions()));
     if (!fresh()) return;
     edited = answer;
-    showEdit();
+    await showEdit();
     clearError();
     $("#latency").textContent = `Edited in ${Math.round(performance.now() - began)} ms`;
     say("The picture is updated.");
@@ -169,8 +171,8 @@ function buildControls() {
   $("#server").textContent = `Model ${api.name}${version}`;
 }
 
-function download() {
-  const picture = edited ? compose(photo.full, photo.pixels, edited) : photo.full;
+async function download() {
+  const picture = edited ? await compose(photo.full, photo.pixels, edited) : photo.full;
   picture.toBlob((blob) => {
     const url = URL.createObjectURL(blob);
     Object.assign(document.createElement("a"), { href: url, download: "edited.png" }).click();

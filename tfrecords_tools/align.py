@@ -92,10 +92,11 @@ def warp_mask(mask: NDArray[np.uint8], matrix: Matrix, size: int) -> NDArray[np.
 
 
 def crop(image: Image.Image, size: int) -> Image.Image:
-    """Return the central square of a photo at `size` pixels (Lanczos)."""
+    """Return the central square of a photo at `size` pixels (Lanczos; from four times the size on after averaging, which is faster)."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize((size, size), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=2.0)
 
 
 def _inverse(matrix: Matrix) -> tuple[float, ...]:

@@ -134,6 +134,12 @@ def decode_mask(data: bytes) -> Mask:
         return np.asarray(image, np.uint8)
 
 
+def count_pixels(data: bytes) -> list[int]:
+    """Return how many pixels of each class a mask has that `encode_mask` wrote."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.histogram()[: len(CLASSES)]
+
+
 def default_align(dataset: str) -> str:
     """Return how the photos of a data set are brought to the frame of CelebA-HQ unless told otherwise."""
     return {"london": "landmarks", "affectnet": "landmarks", "rafd": "mtcnn"}.get(dataset, "none")

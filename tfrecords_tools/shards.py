@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from seghgan_tf.regions import CLASSES
 from seghgan_tf.schema import Face, encode_face
-from tfrecords_tools.faces import Picturing, decode_mask, make_faces
+from tfrecords_tools.faces import Picturing, count_pixels, make_faces
 from tfrecords_tools.photo import Reject, Rejected, readable
 from tfrecords_tools.plan import PLAN, Plan, raise_reject
 from tfrecords_tools.records import sha256, sync_folder, write_atomically
@@ -120,7 +120,7 @@ class Tally:
         self.sizes[side if side in self.sizes or len(self.sizes) < 16 else "other"] += 1
         if face.mask is not None:
             self.masks += 1
-            self.pixels += np.bincount(decode_mask(face.mask).ravel(), minlength=len(CLASSES))
+            self.pixels += count_pixels(face.mask)
         if face.aus is not None:
             self.expressions += 1
             self.units.update(face.aus.keys())

@@ -1,0 +1,218 @@
+"""Images a second of `seghgan data convert` beside reading, decoding and encoding alone; two workers; memory: `--help`."""
+
+import argparse
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFilter
+from rich.console import Console
+from rich.table import Table
+
+from tfrecords_tools.drawn_faces import draw_faces, sample_aus, sample_faces
+
+DISTINCT = 48
+"""Photos that differ; the others are links to them."""
+
+CHILD = """
+import json, sys, time
+from tfrecords_tools.faces import Picturing
+from tfrecords_tools.plan import Conversion
+from tfrecords_tools.write import convert
+
+source, output, size, workers, shard_size = sys.argv[1:]
+last = 0.0
+
+def told(done, total):
+    global last
+    if time.monotonic() > last + 0.2 or done == total:
+        last = time.monotonic()
+        print(done, total, flush=True)
+
+picturing = Picturing(int(size) or None)
+how = Conversion("celebamask", source, picturing, validation=0, test=0, shard_size=int(shard_size))
+convert(how, output, workers=int(workers), progress=told)
+"""
+
+
+class Run(NamedTuple):
+    """One conversion: images a second, processor seconds an image (both between a tenth and nine tenths of the work), and memory in MB."""
+
+    rate: float
+    processor: float
+    memory: float
+
+
+def make_source(folder: Path, count: int, side: int, seed: int) -> Path:
+    """Write photos with grain and label maps in the common prepared form; most are links."""
+    faces, aus = sample_faces(DISTINCT, seed), sample_aus(DISTINCT, seed)
+    images, masks = draw_faces(faces, aus, side)
+    generator = np.random.default_rng(seed)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        photo, mask = folder / "images" / f"{number:06d}.jpg", folder / "masks" / f"{number:06d}.png"
+        if number < DISTINCT:
+            grain = generator.normal(0, 6, (side, side, 1))
+            pixels = np.clip(images[number] + grain, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(0.6)).save(photo, "JPEG", quality=92)
+            Image.fromarray(masks[number]).save(mask, "PNG")
+        else:
+            os.link(folder / "images" / f"{number % DISTINCT:06d}.jpg", photo)
+            os.link(folder / "masks" / f"{number % DISTINCT:06d}.png", mask)
+    return folder
+
+
+def bound(source: Path, size: int, seconds: float) -> tuple[float, float]:
+    """Images a second, and processor seconds an image, of reading, decoding and encoding alone, in this process.
+
+    The pictures that are encoded were made smaller beforehand. With size 0 a photo keeps its bytes and is not encoded.
+    """
+    names = [f"{number:06d}" for number in range(DISTINCT)]
+    small = {}
+    for name in names:
+        with (
+            Image.open(source / "images" / f"{name}.jpg") as photo,
+            Image.open(source / "masks" / f"{name}.png") as mask,
+        ):
+            side = size or photo.width
+            small[name] = photo.resize((side, side)), mask.resize((side, side), Image.Resampling.NEAREST)
+    count, start, processor = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - start < seconds:
+        for name in names:
+            photo, mask = small[name]
+            for file in (source / "images" / f"{name}.jpg", source / "masks" / f"{name}.png"):
+                Image.open(io.BytesIO(file.read_bytes())).load()
+            if size:
+                photo.save(io.BytesIO(), "JPEG", quality=95, subsampling=0)
+            mask.save(io.BytesIO(), "PNG", compress_level=4)
+        count += len(names)
+    return count / (time.perf_counter() - start), (time.process_time() - processor) / count
+
+
+def processes(session: int) -> Iterator[Path]:
+    """Yield the /proc folders of a session's processes."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(folder.name)) == session:
+                yield folder
+        except OSError:
+            continue
+
+
+def processor_seconds(session: int) -> float:
+    """Return the processor seconds that a session's living processes have used."""
+    ticks = 0
+    for folder in processes(session):
+        try:
+            ticks += sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:13]))
+        except OSError:
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(session: int) -> float:
+    """Return the memory of a session's processes, shared pages counted once, in MB."""
+    total = 0
+    for folder in processes(session):
+        try:
+            lines = (folder / "smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
+
+
+def converted(source: Path, size: int, workers: int, shard_size: int) -> Run:
+    """Convert a folder in a session of its own and watch it."""
+    with tempfile.TemporaryDirectory() as output:
+        command = [sys.executable, "-c", CHILD, str(source), f"{output}/out", str(size), str(workers), str(shard_size)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+            peak = [0.0]
+
+            def watch() -> None:
+                while child.poll() is None:
+                    peak[0] = max(peak[0], memory_mb(child.pid))
+                    time.sleep(0.5)
+
+            threading.Thread(target=watch, daemon=True).start()
+            marks = []
+            assert child.stdout is not None
+            for line in child.stdout:
+                done, total = map(int, line.split())
+                if total * 0.1 <= done <= total * 0.9:
+                    marks.append((time.perf_counter(), done, processor_seconds(child.pid)))
+        if child.returncode or len(marks) < 2:
+            raise SystemExit(f"the conversion ended with {child.returncode} and {len(marks)} marks; try more --photos")
+    (began, first, before), (ended, last, after) = marks[0], marks[-1]
+    return Run((last - first) / (ended - began), (after - before) / (last - first), peak[0])
+
+
+def main() -> None:
+    """Measure, in turns, and print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--side", type=int, default=512, help="side of the photos in pixels")
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures in the records")
+    parser.add_argument("--photos", type=int, default=1500)
+    parser.add_argument("--shard-size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind; the median counts")
+    parser.add_argument(
+        "--memory", type=int, nargs="*", default=[1000, 10000], help="photos, of 128 px, at which memory is taken"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    figures: dict[str, object] = {}
+    table = Table("", "images/s", "CPU ms/image", "beside the bound", "of CPU", title=f"{os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as name:
+        source = make_source(Path(name) / "large", args.photos, args.side, args.seed)
+        for what, size in ((f"{args.side} to {args.size} px", args.size), (f"{args.side} px kept", 0)):
+            bounds, one, two = [], [], []
+            for _ in range(args.rounds):
+                bounds.append(bound(source, size, 3.0))
+                one.append(converted(source, size, 1, args.shard_size))
+                two.append(converted(source, size, 2, args.shard_size))
+            best, least = (statistics.median(each) for each in zip(*bounds, strict=True))
+            table.add_row(f"{what}: bound", f"{best:.0f}", f"{1e3 * least:.2f}", "1.00", "1.00")
+            found = {"bound": {"images_per_second": round(best, 1), "cpu_ms": round(1e3 * least, 3)}}
+            for label, runs in (("1 worker", one), ("2 workers", two)):
+                rate, processor = (statistics.median(run[i] for run in runs) for i in (0, 1))
+                table.add_row(
+                    f"{what}: {label}",
+                    f"{rate:.0f}",
+                    f"{1e3 * processor:.2f}",
+                    f"{rate / best:.2f}",
+                    f"{least / processor:.2f}",
+                )
+                found[label] = {
+                    "images_per_second": round(rate, 1), "cpu_ms": round(1e3 * processor, 3),
+                    "ratio": round(rate / best, 3), "cpu_ratio": round(least / processor, 3),
+                }  # fmt: skip
+            found["speedup"] = {
+                "of_two_workers": round(
+                    found["2 workers"]["images_per_second"] / found["1 worker"]["images_per_second"], 2
+                )
+            }
+            figures[what] = found
+        for count in args.memory:
+            small = make_source(Path(name) / f"small{count}", count, 128, args.seed)
+            figures[f"peak memory in MB at {count} photos, 2 workers"] = round(
+                converted(small, 64, 2, args.shard_size).memory
+            )
+    Console(stderr=True).print(table)
+    machine = {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
+    print(json.dumps({"benchmark": "convert", **vars(args), **machine, **figures}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

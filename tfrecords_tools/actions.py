@@ -1,6 +1,5 @@
 """Action units: OpenFace 2's CSV files, checked, kept on disk, and joined to photos by name."""
 
-import csv
 import json
 import math
 import os
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from seghgan_tf.expressions import AUS, MAX_INTENSITY
 from tfrecords_tools.images import SUFFIXES
 from tfrecords_tools.photo import Photo, Reason, Reject, readable
+from tfrecords_tools.tables import SURPLUS, read_table
 
 SCALE_SAMPLE = 20
 """Rows from which on a table whose intensities never exceed 1 is taken for one in 0..1."""
@@ -65,32 +65,28 @@ class Actions:
     def load(self, table: ActionTable) -> None:
         """Read the table(s). Raises ValueError for missing columns, a wrong scale, or tables that do not say what they describe."""
         root = Path(table.path)
-        files = sorted(root.rglob("*.csv")) if root.is_dir() else [root]
-        if not files:
-            raise ValueError(f"`actions` must be a CSV file or a folder with some. Received: {root}, which has none")
         common: set[str] | None = None
         largest, usable = 0.0, 0
-        for file in files:
+        for file in _tables(root):
             base = file.relative_to(root).with_suffix("").as_posix() if root.is_dir() else file.stem
-            with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-                lines = csv.reader(stream, skipinitialspace=True)
-                header = [name.strip() for name in next(lines, [])]
-                found = [name[:4] for name in header if name.endswith("_r") and name[:4] in AUS]
-                if not found:
-                    raise ValueError(
-                        f"`actions` must have columns AU01_r, ... as OpenFace 2 writes with -aus. Received: {file}"
-                    )
-                self._sequences = self._sequences or ("frame" in header and "filename" not in header)
-                common = set(found) if common is None else common & set(found)
-                for row in _rows(lines, header, found, base, table.min_confidence):
-                    numbers = [
-                        value for cell in row.values if (value := _number(cell)) is not None and math.isfinite(value)
-                    ]
-                    if row.usable and numbers:
-                        largest, usable = max(largest, *numbers), usable + 1
-                    self._insert(row, found, file)
+            header, rows = read_table(file)
+            found = [unit for unit in AUS if f"{unit}_r" in header]
+            if not found:
+                raise ValueError(
+                    f"`actions` must have columns AU01_r, ... as OpenFace 2 writes with -aus. Received: {file}"
+                )
+            self._sequences = self._sequences or ("frame" in header and "filename" not in header)
+            common = set(found) if common is None else common & set(found)
+            for cells in rows:
+                row = _row(cells, found, base, table.min_confidence, file)
+                numbers = [value for cell in row.values if (value := _number(cell)) is not None]
+                if row.usable and numbers:
+                    largest, usable = max(largest, *numbers), usable + 1
+                self._insert(row, found, file)
         self._db.commit()
-        self._choose(table, common or set())
+        if common is None:
+            raise ValueError(f"`actions` must be a CSV file or a folder with some. Received: {root}, which has none")
+        self._choose(table, common)
         self._check_scale(table, largest, usable)
 
     def _insert(self, row: _Row, units: Sequence[str], file: Path) -> None:
@@ -144,7 +140,7 @@ class Actions:
             if not cell:
                 continue
             value = _number(cell)
-            if value is None or not math.isfinite(value):
+            if value is None:
                 return Reject(readable(photo.name), Reason.NOT_A_NUMBER, f"{unit} is {cell}")
             value *= self._scaled
             if not 0 <= value <= MAX_INTENSITY:
@@ -202,29 +198,40 @@ def _with_aus(photo: Photo, aus: dict[str, float]) -> Photo:
 
 
 def _number(cell: str) -> float | None:
+    """Return a finite number; None for anything else."""
     try:
-        return float(cell)
+        value = float(cell)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
-def _rows(
-    lines: Iterable[list[str]], header: list[str], units: Sequence[str], base: str, min_confidence: float
-) -> Iterator[_Row]:
-    """Yield the rows of one CSV; the key of a photo's own table ends in NUL, that of a frame holds NUL and its number."""
-    places = [header.index(f"{unit}_r") for unit in units]
-    column = {name: header.index(name) for name in ("filename", "frame", "success", "confidence") if name in header}
-    for cells in lines:
-        if not cells:
-            continue
-        cells = cells + [""] * (len(header) - len(cells))
-        if "filename" in column:
-            key = cells[column["filename"]]
-        elif "frame" in column and "face" not in header:
-            key = f"{base}\0{(_number(cells[column['frame']]) or 0):.0f}"
-        else:
-            key = base + "\0"
-        confidence = _number(cells[column["confidence"]]) if "confidence" in column else 1.0
-        success = _number(cells[column["success"]]) if "success" in column else 1.0
-        usable = success == 1.0 and (confidence or 0.0) >= min_confidence
-        yield _Row(key, [cells[place] for place in places], usable, confidence or 0.0)
+def _tables(root: Path) -> Iterator[Path]:
+    """Yield the table(s) in order of their names; the names of one folder at a time are held in memory."""
+    if not root.is_dir():
+        yield root
+        return
+    for folder, inside, names in os.walk(root):
+        inside.sort()
+        paths = (Path(folder, name) for name in sorted(names) if name.endswith(".csv"))
+        yield from (path for path in paths if path.is_file())
+
+
+def _row(cells: dict[str, str], units: Sequence[str], base: str, min_confidence: float, file: Path) -> _Row:
+    """Return one row of a CSV; the key of a photo's own table ends in NUL, that of a frame holds NUL and its number."""
+    if SURPLUS in cells:
+        raise ValueError(
+            f"`{file}` must have as many cells in each row as in its header, and points in numbers. Received: {', '.join(cells.values())[:200]}"
+        )
+    if "filename" in cells:
+        key = cells["filename"]
+    elif "frame" in cells and "face" not in cells:
+        frame = _number(cells["frame"])
+        if frame is None:
+            raise ValueError(f"`{file}` must have whole numbers in its column frame. Received: {cells['frame'][:50]!r}")
+        key = f"{base}\0{frame:.0f}"
+    else:
+        key = base + "\0"
+    confidence = _number(cells.get("confidence", "1")) or 0.0
+    usable = _number(cells.get("success", "1")) == 1.0 and confidence >= min_confidence
+    return _Row(key, [cells[f"{unit}_r"] for unit in units], usable, confidence)

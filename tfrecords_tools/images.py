@@ -1,10 +1,11 @@
 """Safe decoding: photos of any make into 8-bit RGB, or refused with a reason; and encoding back."""
 
 import io
+import os
+import stat
 import struct
 import warnings
 import zlib
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ MIN_SIDE = 16
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 """File endings that count as images when a folder is searched."""
+
+MAX_BYTES = 1 << 30
+"""Largest file that is read into memory."""
 
 BROKEN = (
     OSError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, EOFError, NotImplementedError,
@@ -40,14 +44,31 @@ class Picture(NamedTuple):
 
 
 def read_file(path: str) -> bytes:
-    """Return a file's bytes. Raises Rejected where it cannot be read or is empty."""
+    """Return a file's bytes. Raises Rejected for one that is empty, over MAX_BYTES, not to be read, or no file (a folder, a pipe)."""
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise Rejected(Reason.UNREADABLE, "it is a pipe or a device, not a file")
+            if status.st_size > MAX_BYTES:
+                raise Rejected(Reason.UNREADABLE, f"it has {status.st_size} bytes, over {MAX_BYTES}")
+            data = file.read()
     except (OSError, ValueError) as error:
         raise Rejected(Reason.UNREADABLE, getattr(error, "strerror", None) or str(error)) from error
     if not data:
         raise Rejected(Reason.EMPTY, "0 bytes")
     return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe would wait for its writer
+
+
+def read_size(path: str) -> tuple[int, int]:
+    """Return the width and height that a photo's header tells. Raises Rejected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _opened(read_file(path)).size
 
 
 def open_picture(data: bytes, max_pixels: int) -> Picture:
@@ -65,15 +86,18 @@ def open_picture(data: bytes, max_pixels: int) -> Picture:
                 Reason.TOO_SMALL, f"{image.width} x {image.height} is under {MIN_SIDE} pixels on its shorter side"
             )
         image_format = "jpeg" if image.format in ("JPEG", "MPO") else (image.format or "").lower()
-        if image_format != "jpeg" and getattr(image, "n_frames", 1) > 1:
-            raise Rejected(Reason.ANIMATED, "it has several frames")
         turned = _orientation(image) not in (None, 1)
         storable = not turned and image.mode in _DIRECT and _has_plain_bytes(image, data)
         try:
+            if image_format != "jpeg" and getattr(image, "n_frames", 1) > 1:
+                raise Rejected(Reason.ANIMATED, "it has several frames")
             image.load()
+            check_sums(image, data)
             if turned:
                 image = ImageOps.exif_transpose(image)
             rgb = _to_rgb(image)
+        except Image.DecompressionBombError as error:
+            raise Rejected(Reason.TOO_LARGE, str(error)) from error
         except BROKEN as error:
             raise Rejected(Reason.TRUNCATED, str(error) or type(error).__name__) from error
     return Picture(rgb, data, image_format, storable)
@@ -86,6 +110,13 @@ def _opened(data: bytes) -> Image.Image:
         raise Rejected(Reason.TOO_LARGE, str(error)) from error
     except BROKEN as error:
         raise Rejected(Reason.NOT_AN_IMAGE, _why_not(data)) from error
+
+
+def check_sums(image: Image.Image, data: bytes) -> None:
+    """Compare the checksums in a PNG's bytes, which Pillow's decoder passes over and TensorFlow's does not. Raises one of BROKEN."""
+    if image.format == "PNG":
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
+            again.verify()
 
 
 def _why_not(data: bytes) -> str:

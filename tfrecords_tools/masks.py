@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seghgan_tf.regions import CLASSES
-from tfrecords_tools.images import BROKEN, FORMATS, read_file
-from tfrecords_tools.photo import Photo, Reason, Rejected
+from tfrecords_tools.images import BROKEN, FORMATS, check_sums, read_file
+from tfrecords_tools.photo import Photo, Reason, Rejected, readable
 
 Mask = NDArray[np.uint8]
 
@@ -65,14 +66,20 @@ def read_mask(photo: Photo, size: tuple[int, int], max_pixels: int) -> Mask:
 
 
 def _decoded(path: str, max_pixels: int) -> Image.Image:
-    data = read_file(path)
+    name = readable(os.path.basename(path))
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise Rejected(Reason.MASK_BROKEN, f"{image.width} x {image.height} is over {max_pixels} pixels")
-        image.load()
+        data = read_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.width * image.height > max_pixels:
+                raise Rejected(Reason.TOO_LARGE, f"{image.width} x {image.height} is over {max_pixels} pixels")
+            image.load()
+            check_sums(image, data)
+    except Rejected as error:
+        raise Rejected(Reason.MASK_BROKEN, f"{name}: {error.detail}") from error
     except (Image.DecompressionBombError, *BROKEN) as error:
-        raise Rejected(Reason.MASK_BROKEN, f"{os.path.basename(path)}: {error}") from error
+        raise Rejected(Reason.MASK_BROKEN, f"{name}: {error}") from error
     return image
 
 

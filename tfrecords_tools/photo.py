@@ -90,6 +90,15 @@ class Photo:
         return cls(**fields)
 
 
+LONGEST = 5000
+"""Characters of a file's name or a detail that a report holds: longer than any path."""
+
+
+def brief(text: str) -> str:
+    """Return a text cut to what a report holds."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 def readable(name: str) -> str:
     r"""Return a file name as text that every encoding can hold; bytes that are no UTF-8 become \xNN.
 

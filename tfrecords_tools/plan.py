@@ -12,7 +12,7 @@ from typing import Any
 from seghgan_tf import __version__
 from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.faces import Picturing
-from tfrecords_tools.photo import Photo, Reason, Reject, readable
+from tfrecords_tools.photo import Photo, Reason, Reject, brief, readable
 from tfrecords_tools.records import SPLITS, sync_folder
 
 PLAN = "plan.sqlite"
@@ -134,7 +134,7 @@ class PlanWriter:
                 entry = Reject(readable(entry.name), Reason.DUPLICATE, f"{entry.image_id} came before")
             if fail and not entry.excluded:
                 raise_reject(entry)
-            texts = (readable(text) for text in entry[:3])
+            texts = (brief(readable(text)) for text in entry[:3])
             self._db.execute("INSERT INTO rejected VALUES (?, ?, ?, ?)", (*texts, entry.excluded))
 
     def finish(self, conversion: Conversion, about: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from seghgan_tf.regions import CLASSES
 from seghgan_tf.schema import Face, encode_face
 from tfrecords_tools.faces import Picturing, count_pixels, make_faces
-from tfrecords_tools.photo import Reject, Rejected, readable
+from tfrecords_tools.photo import Reject, Rejected, brief, readable
 from tfrecords_tools.plan import PLAN, Plan, raise_reject
 from tfrecords_tools.records import sha256, sync_folder, write_atomically
 
@@ -68,7 +68,7 @@ def convert_shard(
                 try:
                     faces = make_faces(photo, how, request["dataset"])
                 except Rejected as error:
-                    tally.reject(Reject(readable(photo.name), error.reason, error.detail), on_error)
+                    tally.reject(Reject(brief(readable(photo.name)), error.reason, brief(error.detail)), on_error)
                     faces = []
                 for face in faces:
                     writer.write(encode_face(face))

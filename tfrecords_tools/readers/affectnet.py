@@ -9,7 +9,7 @@ arousal; photos below `Manually_Annotated_Images` (some archives have `Manually_
 know neither from the owner's files but from published loaders. No test set was given out: `validation` is the owner's.
 """
 
-import csv
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from seghgan_tf.expressions import EMOTIONS
-from tfrecords_tools.images import BROKEN
-from tfrecords_tools.photo import Photo, Reason, Reject, readable
+from tfrecords_tools.images import BROKEN, read_file
+from tfrecords_tools.photo import Photo, Reason, Reject, Rejected, readable
+from tfrecords_tools.tables import SURPLUS, read_table
 
 NOT_EMOTIONS = {8: "none", 9: "uncertain", 10: "no-face"}
 """Values of `expression` that are no emotion; these photos are excluded by name and counted."""
 
+COLUMNS = ("subDirectory_filePath", "expression", "valence", "arousal")
 TABLES = {"training.csv": None, "validation.csv": "validation"}
 SETS = {"train_set": None, "val_set": "validation"}
 PHOTOS = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated", ".")
@@ -56,18 +58,19 @@ def _release_2017(folder: Path) -> Iterator[Photo | Reject]:
     for table, split in TABLES.items():
         if not (folder / table).is_file():
             continue
-        with (folder / table).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            for row in csv.DictReader(stream, restval=""):
-                name = row.get("subDirectory_filePath") or ""
-                try:
-                    yield _photo(
-                        photos / name, name, split, row.get("expression", ""), row.get("valence", ""), row.get("arousal", ""),
-                        np.array([float(x) for x in (row.get("facial_landmarks") or "").split(";") if x.strip()]),
-                    )  # fmt: skip
-                except _BadRow as error:
-                    yield Reject(readable(name), error.reason, str(error))
-                except ValueError as error:
-                    yield Reject(readable(name), Reason.ANNOTATION, str(error))
+        for row in read_table(folder / table, COLUMNS)[1]:
+            name = row["subDirectory_filePath"]
+            try:
+                if not name or os.path.isabs(name) or ".." in Path(name).parts:
+                    raise _BadRow(Reason.NAME, "it must name a file inside the folder of photos")
+                if SURPLUS in row:
+                    raise _BadRow(Reason.ANNOTATION, f"{SURPLUS}: {row[SURPLUS]}")
+                places = np.array([float(x) for x in row.get("facial_landmarks", "").split(";") if x.strip()])
+                yield _photo(photos / name, name, split, row["expression"], row["valence"], row["arousal"], places)
+            except _BadRow as error:
+                yield Reject(readable(name), error.reason, str(error))
+            except ValueError as error:
+                yield Reject(readable(name), Reason.ANNOTATION, str(error))
 
 
 def _release_2021(folder: Path) -> Iterator[Photo | Reject]:
@@ -87,30 +90,30 @@ def _release_2021(folder: Path) -> Iterator[Photo | Reject]:
                 yield _photo(photos / name, file, split, exp, val, aro, places)
             except _BadRow as error:
                 yield Reject(readable(file), error.reason, str(error))
+            except Rejected as error:
+                yield Reject(readable(file), Reason.ANNOTATION, error.detail)
             except BROKEN as error:
                 yield Reject(readable(file), Reason.ANNOTATION, str(error) or type(error).__name__)
 
 
 def _array(path: Path) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
+    return np.load(io.BytesIO(read_file(str(path))), allow_pickle=False)
 
 
 def _photo(
     path: Path, name: str, split: str | None, expression: str, valence: str, arousal: str, places: np.ndarray
 ) -> Photo | Reject:
     """Return the photo of one annotation, or why it is excluded. Raises _BadRow."""
-    if not name:
-        raise _BadRow(Reason.ANNOTATION, "it names no file")
     try:
-        label = int(float(expression))
-    except (ValueError, OverflowError) as error:
+        label = int(number) if (number := float(expression)).is_integer() else -1
+    except ValueError as error:
         raise _BadRow(Reason.LABEL, f"expression is {expression!r}") from error
     if label in NOT_EMOTIONS:
         return Reject(readable(name), NOT_EMOTIONS[label], "", excluded=True)
     if not 0 <= label < len(EMOTIONS):
         raise _BadRow(Reason.LABEL, f"expression is {expression}; known are 0 to {max(NOT_EMOTIONS)}")
     if not os.path.isfile(path):
-        raise _BadRow(Reason.UNREADABLE, "the file is not there")
+        raise _BadRow(Reason.UNREADABLE, "there is no such file")
     return Photo(
         f"affectnet-{readable(os.path.splitext(name)[0])}", str(path), name, split=split, label=label,
         valence=_affect("valence", valence), arousal=_affect("arousal", arousal), points=five_of_68(places),
@@ -119,9 +122,14 @@ def _photo(
 
 def _affect(what: str, text: str) -> float | None:
     """Return valence or arousal; -2, the data set's mark, and an empty cell are unknown."""
-    if not text.strip() or float(text) == -2.0:
+    if not text.strip():
         return None
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise _BadRow(Reason.NOT_A_NUMBER, f"{what} is {text}") from error
+    if value == -2.0:
+        return None
     if not -1.0 <= value <= 1.0:
         raise _BadRow(Reason.NOT_A_NUMBER if value != value else Reason.OUT_OF_RANGE, f"{what} is {text}")
     return value

@@ -39,7 +39,7 @@ def read_celebamask(folder: Path, label_order: str = "g_mask", max_pixels: int =
     `folder` has either the official layout (`CelebA-HQ-img`, `CelebAMask-HQ-mask-anno/0..14`) or one of photos and label
     maps of the same names (`images` and `masks`), whose class order `label_order` names. Smiling, where the attribute file
     is there, becomes the label "happy"; not smiling says nothing. Raises ValueError for a folder of another
-    layout and for label maps that are not in the named order.
+    layout, for label maps that are not in the named order, and for broken side files.
     """
     if label_order not in ORDERS:
         raise ValueError(f"`label-order` must be one of {', '.join(ORDERS)}. Received: {label_order}")
@@ -99,28 +99,62 @@ def _numerically(name: str) -> tuple[int, str]:
 
 
 def _smiles(path: Path) -> dict[str, int]:
-    """Return the label "happy" for each photo whose attribute Smiling is 1."""
+    """Return the label "happy" for each photo whose attribute Smiling is 1: at most the data set's 30,000 names in memory."""
     if not path.is_file():
         return {}
-    with path.open() as lines:
+    with path.open(encoding="utf-8", errors="backslashreplace") as lines:
         lines.readline()
-        column = lines.readline().split().index("Smiling") + 1
-        rows = (line.split() for line in lines)
-        return {os.path.splitext(row[0])[0]: EMOTIONS.index("happy") for row in rows if row and row[column] == "1"}
+        names = lines.readline().split()
+        if "Smiling" not in names:
+            raise _broken(path, 2, "must name the attributes, Smiling among them", " ".join(names))
+        place, happy = names.index("Smiling") + 1, EMOTIONS.index("happy")
+        smiles = {}
+        for number, row in enumerate(map(str.split, lines), 3):
+            if row and (len(row) != len(names) + 1 or row[place] not in ("1", "-1")):
+                raise _broken(path, number, f"must be a file name and {len(names)} times 1 or -1", " ".join(row))
+            if row and row[place] == "1":
+                smiles[os.path.splitext(row[0])[0]] = happy
+    return smiles
 
 
 def _splits(folder: Path) -> dict[str, str]:
-    """Return the official split of each photo, empty where the mapping file is not there."""
+    """Return the official split of each photo, empty where the mapping file is not there; CelebA's 202,599 names at most in memory."""
     mapping, partition = folder / MAPPING, folder / PARTITION
     if not mapping.is_file():
         return {}
-    official = dict(map(str.split, partition.read_text().splitlines())) if partition.is_file() else None
+    official = _partition(partition) if partition.is_file() else None
     splits = {}
-    with mapping.open() as lines:
-        for row in map(str.split, lines):
-            if len(row) < 3 or not row[0].isdigit():
+    with mapping.open(encoding="utf-8", errors="backslashreplace") as lines:
+        for number, row in enumerate(map(str.split, lines), 1):
+            if not row or (number == 1 and not row[0].isdecimal()):
                 continue
+            if len(row) != 3 or not all(re.fullmatch("[0-9]{1,9}", text) for text in row[:2]):
+                raise _broken(
+                    mapping, number, "must be a number, its index in CelebA and the file there", " ".join(row)
+                )
             index = int(row[1])
-            number = int(official[row[2]]) if official else int(index >= VALIDATION) + int(index >= TEST)
-            splits[row[0]] = SPLITS[number]
+            if official is None:
+                splits[row[0]] = SPLITS[int(index >= VALIDATION) + int(index >= TEST)]
+            elif row[2] in official:
+                splits[row[0]] = official[row[2]]
+            else:
+                raise _broken(mapping, number, f"must name a file that {PARTITION} has", row[2])
     return splits
+
+
+def _partition(path: Path) -> dict[str, str]:
+    """Return the split of each photo of CelebA, as its owners' partition file has it: 0, 1 or 2 after the name."""
+    official = {}
+    with path.open(encoding="utf-8", errors="backslashreplace") as lines:
+        for number, row in enumerate(map(str.split, lines), 1):
+            if row and (len(row) != 2 or row[1] not in ("0", "1", "2")):
+                raise _broken(path, number, "must be a file name and 0, 1 or 2", " ".join(row))
+            if row:
+                official[row[0]] = SPLITS[int(row[1])]
+    return official
+
+
+def _broken(path: Path, number: int, must: str, received: str) -> ValueError:
+    return ValueError(
+        f"`{path}`, line {number}, {must}; fetch the file again, or take it away to go without. Received: {received[:100]!r}"
+    )

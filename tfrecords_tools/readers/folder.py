@@ -1,16 +1,15 @@
 """Any tree of images: `class/photo.jpg`, or a CSV that says what is known of each file."""
 
-import csv
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
 from tfrecords_tools.masks import CHECKED, ORDERS, check_order
 from tfrecords_tools.photo import Photo, Reason, Reject, readable
 from tfrecords_tools.readers.files import image_files
+from tfrecords_tools.tables import SURPLUS, read_table
 
 SYNONYMS = {
     "happiness": "happy", "sadness": "sad", "surprise": "surprised", "fear": "fearful", "disgust": "disgusted", "anger": "angry",
@@ -71,7 +70,7 @@ def emotion_of(text: str) -> int | None:
     word = SYNONYMS.get(word, word)
     if word in EMOTIONS:
         return EMOTIONS.index(word)
-    return int(word) if word.isdecimal() and int(word) < len(EMOTIONS) else None
+    return int(word) if word in map(str, range(len(EMOTIONS))) else None
 
 
 def _tree(folder: Path) -> Iterator[Photo | Reject]:
@@ -85,30 +84,23 @@ def _tree(folder: Path) -> Iterator[Photo | Reject]:
 
 
 def _rows(folder: Path, table: Path, order: str) -> Iterator[Photo | Reject]:
-    with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-        rows = csv.DictReader(stream, restval="", skipinitialspace=True)
-        names = [name.strip() for name in rows.fieldnames or ()]
-        units = {unit: name for name in names if (unit := name.removesuffix("_r").upper()) in AUS}
-        if "filename" not in names:
-            raise ValueError(
-                f"`table` must have a column filename, and any of {', '.join(COLUMNS[1:])}, AU01_r, ... "
-                f"Received: {table} with {', '.join(names) or 'none'}"
-            )
-        rows.fieldnames = names
-        for row in rows:
-            name = row["filename"]
-            try:
-                yield _photo(folder, row, units, order)
-            except _Bad as error:
-                yield Reject(readable(name), *error.args)
+    names, rows = read_table(table, ("filename",))
+    units = {unit: name for name in names if (unit := name.removesuffix("_r").upper()) in AUS}
+    for row in rows:
+        try:
+            yield _photo(folder, row, units, order)
+        except _Bad as error:
+            yield Reject(readable(row["filename"]), *error.args)
 
 
 class _Bad(Exception):  # noqa: N818 - carries a reason and a detail to the row's reject
     pass
 
 
-def _photo(folder: Path, row: dict[str, Any], units: dict[str, str], order: str) -> Photo:
+def _photo(folder: Path, row: dict[str, str], units: dict[str, str], order: str) -> Photo:
     name = row["filename"]
+    if SURPLUS in row:
+        raise _Bad(Reason.ANNOTATION, f"{SURPLUS}: {row[SURPLUS]}")
     if not name or os.path.isabs(name) or ".." in Path(name).parts:
         raise _Bad(Reason.NAME, "filename must be a path inside the folder")
     label = None
@@ -132,8 +124,8 @@ def _photo(folder: Path, row: dict[str, Any], units: dict[str, str], order: str)
     )  # fmt: skip
 
 
-def _value(row: dict[str, Any], column: str, low: float, high: float, reason: Reason) -> float | None:
-    text = (row.get(column) or "").strip()
+def _value(row: dict[str, str], column: str, low: float, high: float, reason: Reason) -> float | None:
+    text = row.get(column, "").strip()
     if not text:
         return None
     try:

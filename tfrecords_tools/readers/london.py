@@ -6,17 +6,16 @@ and 1), the tip of the nose (between 54 and 60) and the corners of the mouth (87
 the set's own page does not name them. Landmarks are in pixels of the photo as published; copies of another size are scaled.
 """
 
-import csv
+import math
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from seghgan_tf.expressions import EMOTIONS
-from tfrecords_tools.images import BROKEN
-from tfrecords_tools.photo import Photo, Reason, Reject, readable
+from tfrecords_tools.images import read_size
+from tfrecords_tools.photo import Photo, Reason, Reject, Rejected, readable
+from tfrecords_tools.tables import read_table
 
 FOLDERS = {"neutral_front": "neutral", "smiling_front": "happy"}
 PUBLISHED_SIDE = 1350
@@ -26,7 +25,7 @@ _NAME = re.compile(r"([0-9]+)_[0-9]+")
 def read_london(folder: Path) -> Iterator[Photo | Reject]:
     """Yield the frontal photos: neutral ones, then smiling ones (label "happy"), each with its person.
 
-    Raises ValueError for a folder without `neutral_front` and `smiling_front`.
+    Raises ValueError for a folder without `neutral_front` and `smiling_front`, or an information table without `face_id`.
     """
     folder = Path(folder)
     present = [name for name in FOLDERS if (folder / name).is_dir()]
@@ -46,8 +45,10 @@ def read_london(folder: Path) -> Iterator[Photo | Reject]:
                 continue
             try:
                 points = read_tem(path)
-            except (ValueError, IndexError, *BROKEN) as error:
-                yield Reject(f"{inside}/{stem}.tem", Reason.ANNOTATION, str(error) or type(error).__name__)
+            except Rejected:
+                points = None  # the photo itself is broken: converting it tells how
+            except (ValueError, OSError) as error:
+                yield Reject(f"{inside}/{readable(stem)}.tem", Reason.ANNOTATION, str(error))
                 continue
             yield Photo(
                 f"london-{stem}", str(path), f"{inside}/{name}", subject_id=f"london-{found[1]}",
@@ -58,17 +59,18 @@ def read_london(folder: Path) -> Iterator[Photo | Reject]:
 def read_tem(photo: Path) -> tuple[float, ...] | None:
     """Return the five landmarks of the `.tem` file beside a photo, in its pixels; None where there is no such file.
 
-    Raises ValueError for a file without 189 places, OSError for a photo whose size cannot be read.
+    Raises ValueError for a file without 189 places, Rejected for a photo whose size cannot be read.
     """
     path = photo.with_suffix(".tem")
     if not path.is_file():
         return None
-    lines = path.read_text().split("\n")
+    lines = path.read_text(encoding="utf-8").split("\n")
     places = [tuple(map(float, line.split())) for line in lines[1:190]]
-    if int(lines[0]) != 189 or any(len(place) != 2 for place in places) or len(places) != 189:
+    if lines[0].strip() != "189" or len(places) != 189 or any(len(place) != 2 for place in places):
         raise ValueError("it does not hold 189 places x y")
-    with Image.open(photo) as image:
-        scale = image.width / PUBLISHED_SIDE
+    if not all(math.isfinite(x) for place in places for x in place):
+        raise ValueError("a place is not finite")
+    scale = read_size(str(photo))[0] / PUBLISHED_SIDE
     nose = tuple((one + other) / 2 for one, other in zip(places[54], places[60], strict=True))
     return tuple(scale * x for place in (places[0], places[1], nose, places[87], places[93]) for x in place)
 
@@ -77,5 +79,4 @@ def _people(folder: Path) -> set[str]:
     table = next(iter(sorted(folder.glob("london*info.csv"))), None)
     if table is None:
         return set()
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        return {row["face_id"].removeprefix("X") for row in csv.DictReader(stream)}
+    return {row["face_id"].removeprefix("X") for row in read_table(table, ("face_id",))[1]}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from seghgan_tf.regions import LABEL_ORDER
 
@@ -113,7 +114,7 @@ def decode_face(record: bytes) -> Face:
     example = tf.train.Example()
     try:
         example.ParseFromString(record)
-    except Exception as error:  # protobuf's DecodeError has another class per implementation
+    except DecodeError as error:
         raise ValueError(
             f"`record` must be a serialised tf.train.Example. Received: {len(record)} bytes ({error})"
         ) from error

@@ -19,10 +19,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-$(K8S_TOOLS): k8s/requirements.lock k8s/models.lock $(INSTALLED)
+$(K8S_TOOLS): k8s/requirements.lock k8s/models.lock k8s/checkov.lock $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r k8s/requirements.lock
 	rm -rf $(VENV)/k8s-models
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/k8s-models -r k8s/models.lock
+	$(PYTHON) -m venv --clear $(VENV)/checkov
+	$(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r k8s/checkov.lock
 	@touch $@
 
 $(BEAM): requirements-beam.lock $(INSTALLED)

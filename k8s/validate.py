@@ -1,14 +1,16 @@
-"""Validate the manifests offline: yamllint, hadolint, kustomize, strict schemas of seven Kubernetes versions, agreement, alerts.
+"""Validate the manifests offline: yamllint, hadolint, kustomize, strict schemas, agreement, checkov, alerts.
 
 python -m k8s.validate
 """
 
+import functools
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import kubernetes_validate
@@ -16,8 +18,13 @@ import yaml
 
 from k8s.checks import Resource, problems
 from k8s.crds import custom_problems, knows
+from k8s.scan import POLICY, scan, scan_problems
+
+# It would parse a megabyte of definitions anew for every resource.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 K8S = Path(__file__).parent
+DOCKERFILES = (K8S.parent / "serving" / "Dockerfile", *sorted((K8S / "images").glob("*.Dockerfile")))
 BIN = Path(sysconfig.get_path("scripts"))
 VERSIONS = tuple(f"1.{minor}" for minor in range(31, 38))
 TARGETS = (
@@ -92,37 +99,35 @@ def lint_problems() -> list[str]:
 
 def dockerfile_problems() -> list[str]:
     """Return what hadolint refuses."""
-    files = [K8S.parent / "serving" / "Dockerfile", *sorted((K8S / "images").glob("*.Dockerfile"))]
-    ran = subprocess.run([BIN / "hadolint", *files], capture_output=True, text=True)
+    ran = subprocess.run([BIN / "hadolint", *DOCKERFILES], capture_output=True, text=True)
     return [ran.stdout + ran.stderr] if ran.returncode else []
+
+
+def stage(name: str, run: Callable[[], list[str]]) -> list[str]:
+    """Run one stage, print how it went and return its problems; a tool that is missing is one."""
+    start = time.monotonic()
+    try:
+        found = run()
+    except (RuntimeError, OSError) as error:
+        found = [str(error)]
+    print(f"{'FAILED' if found else 'ok':7}{name} ({time.monotonic() - start:.1f} s)", flush=True)
+    return [f"{name}: {one}" for one in found]
 
 
 def main() -> int:
     """Run every stage; 0 where nothing is wrong, 1 with each problem on a line."""
-    found: list[str] = []
+    built: dict[str, list[Resource]] = {}
 
-    def stage(name: str, problem: list[str], start: float) -> None:
-        print(f"{'ok' if not problem else 'FAILED':7}{name} ({time.monotonic() - start:.1f} s)", flush=True)
-        found.extend(problem)
+    def target_problems(target: str) -> list[str]:
+        built[target] = build(target)
+        return schema_problems(built[target]) + problems(built[target])
 
-    start = time.monotonic()
-    stage("yamllint", lint_problems(), start)
-    start = time.monotonic()
-    stage("hadolint", dockerfile_problems(), start)
+    found = stage("yamllint", lint_problems) + stage("hadolint", dockerfile_problems)
     for target in TARGETS:
-        start = time.monotonic()
-        try:
-            resources = build(target)
-        except RuntimeError as error:
-            stage(target, [str(error)], start)
-            continue
-        text = f"{target}: {len(resources)} resources, Kubernetes {VERSIONS[0]} to {VERSIONS[-1]} strict, agreement"
-        stage(text, [f"{target}: {one}" for one in schema_problems(resources) + problems(resources)], start)
-    start = time.monotonic()
-    try:
-        stage("promtool: alerts and their tests", alert_problems(), start)
-    except RuntimeError as error:
-        stage("promtool", [str(error)], start)
+        text = f"{target}: Kubernetes {VERSIONS[0]} to {VERSIONS[-1]} and custom kinds, strict; agreement"
+        found += stage(text, functools.partial(target_problems, target))
+    found += stage("checkov and POLICY.md", lambda: scan_problems(scan(built, DOCKERFILES), POLICY.read_text()))
+    found += stage("promtool: alerts and their tests", alert_problems)
     print("\n".join(found))
     return 1 if found else 0
 

@@ -58,7 +58,7 @@ def test_the_manifests_run_what_the_images_have():
     for target in TARGETS:
         for _, spec in pod_specs(build(target)):
             for container in [*spec["containers"], *spec.get("initContainers", [])]:
-                name = re.sub(r"^registry\.example/|:[^/:]+$", "", container["image"])
+                name = re.sub(r"^registry\.example/|:[^/@]+@.+$", "", container["image"])
                 if name in FILES:
                     seen.add(name)
                     entry = re.search(r"ENTRYPOINT \[(.+)\]", FILES[name].read_text()).group(1)

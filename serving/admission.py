@@ -37,6 +37,19 @@ class Gate:
         """How many requests wait now."""
         return len(self._queue)
 
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now is turned away."""
+        return self._inside >= self.running and len(self._queue) >= self.waiting
+
+    def busy(self) -> ServingError:
+        """Return the error of one who is turned away."""
+        return ServingError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"The server is busy: {self.running} requests run and {self.waiting} wait. Try again later.",
+            self._expected_wait(),
+        )
+
     def _expected_wait(self) -> float:
         return self._seconds * (len(self._queue) + 1) / self.running
 
@@ -66,13 +79,9 @@ class Gate:
             if self._inside < self.running and not self._queue:
                 self._inside += 1
                 return None
-            expected = self._expected_wait()
             if len(self._queue) >= self.waiting:
-                raise ServingError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"The server is busy: {self.running} requests run and {self.waiting} wait. Try again later.",
-                    expected,
-                )
+                raise self.busy()
+            expected = self._expected_wait()
             if deadline is not None and now + expected > deadline:
                 raise ServingError(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -33,7 +33,7 @@ from prometheus_client.core import Metric
 
 from serving import contract
 from serving.admission import Gate, check_pictures
-from serving.batching import read_batching
+from serving.batching import Batching, read_batching
 from serving.errors import ServingError
 from serving.metrics import Metrics, Outcome, gauge, metrics_path
 from serving.model_config import ModelConfig, read_models
@@ -67,6 +67,13 @@ class Prediction(NamedTuple):
     outputs: dict[str, np.ndarray]
 
 
+def _in_flight(batching: Batching | None) -> int:
+    """Return how many requests run at once: what half fills the batches of every thread; more only makes each wait longer."""
+    if batching is None:
+        return 2
+    return max(batching.max_batch_size * batching.num_batch_threads // 2, batching.num_batch_threads)
+
+
 @dataclasses.dataclass
 class _Progress:
     model: str = ""
@@ -85,12 +92,8 @@ class Engine:
         self.settings = settings
         file = settings.batching_parameters_file
         self.batching = None if file is None else read_batching(file)
-        running = settings.max_in_flight or (
-            2 if self.batching is None else self.batching.max_batch_size * self.batching.num_batch_threads
-        )
-        if (
-            self.batching is not None
-        ):  # the gate bounds what is enqueued; the queue behind it must never be the narrower
+        running = settings.max_in_flight or _in_flight(self.batching)
+        if self.batching is not None:  # the gate bounds what is enqueued; the queue behind it must not be the narrower
             self.batching = self.batching._replace(
                 max_enqueued_batches=max(running, self.batching.max_enqueued_batches)
             )
@@ -211,6 +214,12 @@ class Engine:
                         progress.examples,
                     )
                 )
+
+    def shed(self, protocol: str) -> ServingError:
+        """Count a request that is turned away unread, because the gate is full, and return its error."""
+        error = self.gate.busy()
+        self.metrics.shed(error.code.name, protocol)
+        return error
 
     def _predict(
         self, request: Request, progress: _Progress, deadline: float | None, alive: Callable[[], bool] | None

@@ -4,8 +4,10 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -100,6 +102,41 @@ def _handler(
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
+class _Inline(ThreadPoolExecutor):
+    """Runs what it is given at once, in the thread that gives it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+class _Predictions(grpc.GenericRpcHandler):
+    """Answers Predict, and turns it away where the gate is full, before the request's message is read or a thread is taken."""
+
+    def __init__(self, engine: Engine, answer: grpc.RpcMethodHandler) -> None:
+        self._engine = engine
+        self._answer = answer
+        # A streaming request is one that is read when it is asked for. gRPC runs its handler in the pool that it names.
+        refuse = partial(_refuse, engine)
+        refuse.experimental_thread_pool = _Inline(1)  # type: ignore[attr-defined]
+        self._turn_away = grpc.stream_unary_rpc_method_handler(refuse)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        """Return the handler of a Predict call, None of another."""
+        if handler_call_details.method != f"/{PREDICTION}/Predict":
+            return None
+        return self._turn_away if self._engine.gate.full else self._answer
+
+
+def _refuse(engine: Engine, _: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+    error = engine.shed("grpc")
+    context.set_trailing_metadata(_trailing(_request_id(context), error, engine.settings.strict_compatibility))
+    context.set_code(error.code)
+    context.set_details(error.message)
+    return b""
+
+
 def _refused_body(method: str, error: ServingError) -> bytes:
     if method != "HandleReloadConfigRequest":
         return b""
@@ -142,6 +179,8 @@ class GrpcServer:
         model = {"GetModelStatus": services.status, "HandleReloadConfigRequest": services.reload}
         for service, methods in ((PREDICTION, prediction), (MODEL, model)):
             handlers = {name: _handler(engine, self._active, name, function) for name, function in methods.items()}
+            if service == PREDICTION:
+                self._server.add_generic_rpc_handlers((_Predictions(engine, handlers.pop("Predict")),))
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         self._health = health.HealthServicer(
             experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(2, thread_name_prefix="health")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import grpc
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 from serving import bundle, contract, tensors
 from serving.batching import BATCH_SIZE, Batching, batched
@@ -66,14 +67,20 @@ class Servable:
         feeds = {name: tensor(info.name) for name, info in sorted(definition.inputs.items())}
         fetches = {name: tensor(info.name) for name, info in sorted(definition.outputs.items())}
         feed = list(feeds.values())
-        direct = self._session.make_callable(list(fetches.values()), feed_list=feed)
+        direct = self._callable(feed, list(fetches.values()))
         together = None
         if self._batching is not None:
             with self._graph.as_default():
                 outputs = batched(feeds, fetches, key, self._batching)
             if outputs is not None:
-                together = self._session.make_callable(list(outputs.values()), feed_list=feed)
+                together = self._callable(feed, list(outputs.values()))
         return _Calls(tuple(feeds), tuple(fetches), direct, together)
+
+    def _callable(self, feed: list[Any], fetch: list[Any]) -> Callable[..., Any]:
+        """Return a function of arrays; what Session.make_callable returns spends 0.3 ms of Python on every call."""
+        names = {"feed": [tensor.name for tensor in feed], "fetch": [tensor.name for tensor in fetch]}
+        run: Callable[..., Any] = self._session._make_callable_from_options(config_pb2.CallableOptions(**names))
+        return run
 
     def close(self) -> None:
         """Give the memory back; `run` may not be called any more."""

@@ -37,7 +37,7 @@ class Settings:
     enable_model_warmup: bool = True
     """Replay the warmup requests before a version is available."""
     max_in_flight: int = 0
-    """Requests that run at once; 0 takes what fills the batch threads."""
+    """Requests that run at once; 0 takes what half fills the batches of every batch thread."""
     max_waiting: int = -1
     """Requests that wait; the rest is shed; -1 takes half as many as run."""
     max_message_bytes: int = 0

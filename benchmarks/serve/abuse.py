@@ -66,6 +66,17 @@ def rest_codes(port: int, seeds: list[bytes], count: int, random: np.random.Gene
     return codes
 
 
+def cancel(call: grpc.UnaryUnaryMultiCallable, request: bytes, count: int) -> Counter[str]:
+    """Start calls and cancel them, every other one after a millisecond, and count how they ended."""
+    futures = []
+    for i in range(count):
+        futures.append(call.future(request, timeout=5))
+        if not i % 2:
+            time.sleep(0.001)
+        futures[-1].cancel()
+    return Counter(future.code().name for future in futures)
+
+
 def main() -> None:
     """Measure and save."""
     parser = bench.parser(__doc__)
@@ -73,6 +84,9 @@ def main() -> None:
     parser.add_argument("--mutations", type=int, default=20_000)
     parser.add_argument("--rest-mutations", type=int, default=20_000)
     parser.add_argument("--cancels", type=int, default=500)
+    parser.add_argument(
+        "--rounds", type=int, default=4, help="rounds of cancelled calls; the first fills the thread pool"
+    )
     parser.add_argument("--seed", type=int, default=2112)
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
@@ -98,20 +112,12 @@ def main() -> None:
             memory.append(server.rss())
             http_codes = rest_codes(server.rest_port, rest_seeds(served), arguments.rest_mutations, random)
             memory.append(server.rss())
-            before = threads(server.process.pid)
             outcomes: Counter[str] = Counter()
-            futures = []
-            for i in range(arguments.cancels):
-                futures.append(call.future(seeds[0], timeout=5))
-                if i % 2:
-                    futures[-1].cancel()
-                else:
-                    time.sleep(0.001)
-                    futures[-1].cancel()
-            for future in futures:
-                outcomes[future.code().name] += 1
-            time.sleep(1.0)
-            after = threads(server.process.pid)
+            counted = [threads(server.process.pid)]
+            for _ in range(arguments.rounds):
+                outcomes += cancel(call, seeds[0], arguments.cancels)
+                time.sleep(1.0)
+                counted.append(threads(server.process.pid))
             alive = client.analyze(np.zeros((arguments.size, arguments.size, 3), np.uint8)).shape == (
                 served.expression_size,
             )
@@ -125,7 +131,7 @@ def main() -> None:
         "rss_kb": memory,
         "cancels": arguments.cancels,
         "outcomes": dict(outcomes),
-        "threads_before_and_after_cancels": [before, after],
+        "threads_before_and_after_each_round": counted,
         "answers_afterwards": alive,
         "exit_code": code,
     }

@@ -33,8 +33,24 @@ def parser(text: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=text)
     made.add_argument("--size", type=int, default=128, help="image size in px")
     made.add_argument("--layers", type=int, default=4, help="3x3 convolutions of the stand-in model, 16 channels each")
+    made.add_argument("--together", action="store_true", help="let the load run on the server's cores too")
     made.add_argument("--out", type=Path, default=Path(__file__).with_name("results"), help="folder of results")
     return made
+
+
+def apart(together: bool) -> set[int]:
+    """Keep this process, which makes the load, on the last core, and return the others, which are the server's."""
+    cores = sorted(os.sched_getaffinity(0))
+    if together or len(cores) < 2:
+        return set(cores)
+    os.sched_setaffinity(0, {cores[-1]})
+    return set(cores[:-1])
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def write_export(root: Path, version: int, size: int, layers: int, strength: float = 0.5) -> Path:
@@ -47,7 +63,7 @@ def write_export(root: Path, version: int, size: int, layers: int, strength: flo
 class Server:
     """An embedded server process over an export folder."""
 
-    def __init__(self, export: Path, folder: Path, *flags: str, port: int = 0) -> None:
+    def __init__(self, export: Path, folder: Path, *flags: str, port: int = 0, cores: set[int] | None = None) -> None:
         self.port_file = folder / f"ports-{time.monotonic_ns()}.json"
         self.log = (folder / f"{self.port_file.stem}.log").open("w+")
         command = [
@@ -62,6 +78,8 @@ class Server:
             "none",
         ]
         self.process = subprocess.Popen([*command, "--port-file", self.port_file, *flags], stderr=self.log)
+        if cores is not None:
+            os.sched_setaffinity(self.process.pid, cores)
         while not self.port_file.exists():
             if self.process.poll() is not None:
                 self.log.seek(0)
@@ -104,6 +122,7 @@ def save(name: str, arguments: argparse.Namespace, result: dict[str, Any]) -> No
         "date": time.strftime("%Y-%m-%d"),
         "size": arguments.size,
         "layers": arguments.layers,
+        "load_on_a_core_of_its_own": not arguments.together and (os.cpu_count() or 1) > 1,
         **result,
     }
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
 """Steady load at 0.7 of capacity, then 2 and 5 times capacity, then the time to recover.
 
 python benchmarks/serve/load.py --layers 24 --calls 10000
-python benchmarks/serve/load.py --layers 24 --calls 1000 --name load-latency --server-flags "--max-in-flight 1 --max-waiting 1"
+python benchmarks/serve/load.py --layers 24 --calls 1000 --name load-latency --clients 2 --server-flags "--max-in-flight 2 --max-waiting 0"
 """
 
 import threading
 import time
 from collections import Counter
+from statistics import median
 
 import bench
 import grpc
@@ -58,19 +59,25 @@ def main() -> None:
     """Measure and save."""
     parser = bench.parser(__doc__)
     parser.add_argument("--calls", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of each overload")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each overload")
+    parser.add_argument("--repeats", type=int, default=3, help="how often each overload is made")
+    parser.add_argument("--clients", type=int, default=8, help="clients whose answers a second are the capacity")
     parser.add_argument("--server-flags", default="", help="flags of the server")
     parser.add_argument("--name", default="load", help="name of the result")
     arguments = parser.parse_args()
     with bench.workplace(arguments) as (folder, export):
-        server = bench.Server(export, folder, *arguments.server_flags.split())
+        server = bench.Server(export, folder, *arguments.server_flags.split(), cores=bench.apart(arguments.together))
         unloaded = measure(server.address, "seghgan", "serving_uint8", 1, 1, 5.0)
-        closed = measure(server.address, "seghgan", "serving_uint8", 8, 1, 5.0)
+        closed = measure(server.address, "seghgan", "serving_uint8", arguments.clients, 1, 5.0)
         capacity = closed["requests_per_second"]
         steady = bench.open_loop(server.address, 0.7 * capacity, arguments.calls / (0.7 * capacity), "serving_uint8")
-        result = {"unloaded_1_client": unloaded, "closed_loop_8_clients": closed, "steady": steady}
+        result = {"unloaded_1_client": unloaded, f"closed_loop_{arguments.clients}_clients": closed, "steady": steady}
         for times in (2, 5):
-            result[f"overload_{times}x"] = overload(server.address, times * capacity, arguments.seconds)
+            runs = [overload(server.address, times * capacity, arguments.seconds) for _ in range(arguments.repeats)]
+            result[f"overload_{times}x"] = runs
+            result[f"overload_{times}x_median_p99_ms"] = {
+                kind: median(run[kind].get("p99_ms", 0.0) for run in runs) for kind in ("accepted", "refused")
+            }
             result[f"recovery_after_{times}x_seconds"] = round(recovery(server.address), 3)
         result["rss_kb"] = server.rss()
         result["exit_code"] = server.stop()

@@ -1,10 +1,18 @@
 """What the server adds to a direct SavedModel call, and its throughput beside the best in-process batching.
 
-python benchmarks/serve/overhead.py
+python benchmarks/serve/overhead.py --layers 24
+
+The load has a core of its own (`--together`: it shares the server's), and the direct calls run on the server's cores.
+Rounds of both alternate, so that what disturbs the machine disturbs both; medians are given.
 """
 
+import multiprocessing
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import bench
 import numpy as np
@@ -12,69 +20,117 @@ import numpy as np
 from serving.client import SegHGANClient
 from serving.load import example, measure
 
+_function: Any = None
 
-def direct(export: Path, size: int, repeats: int) -> dict[str, float]:
-    """p50 of single calls in ms, and images a second in batches of 8 with two threads."""
-    from concurrent.futures import ThreadPoolExecutor
 
+def load(export: Path, cores: set[int]) -> None:
+    """Load the SavedModel in a process of its own, on these cores."""
+    global _function  # the process's own model
+    os.sched_setaffinity(0, cores)
     import tensorflow as tf
 
-    function = tf.saved_model.load(str(export / "1")).signatures["serving_uint8"]
+    _function = tf.saved_model.load(str(export / "1")).signatures["serving_uint8"]
+
+
+def run(inputs: dict[str, np.ndarray]) -> float:
+    """Call the SavedModel and return the seconds it took."""
+    import tensorflow as tf
+
+    start = time.perf_counter()
+    _function(**{name: tf.constant(value) for name, value in inputs.items()})["edited"].numpy()
+    return time.perf_counter() - start
+
+
+def feed(size: int, batch: int) -> dict[str, np.ndarray]:
+    """Return inputs."""
     random = np.random.default_rng(0)
+    return {
+        "image": random.integers(0, 256, (batch, size, size, 3), np.uint8),
+        "expression": random.random((batch, 3), np.float32),
+        "regions": random.random((batch, 4), np.float32),
+    }
 
-    def feed(batch: int) -> dict[str, np.ndarray]:
-        return {
-            "image": random.integers(0, 256, (batch, size, size, 3), np.uint8),
-            "expression": random.random((batch, 3), np.float32),
-            "regions": random.random((batch, 4), np.float32),
-        }
 
-    def run(inputs: dict[str, np.ndarray]) -> float:
-        start = time.perf_counter()
-        function(**{name: tf.constant(value) for name, value in inputs.items()})["edited"].numpy()
-        return time.perf_counter() - start
+def direct_latency(size: int, repeats: int) -> float:
+    """p50 of single calls in ms."""
+    inputs = feed(size, 1)
+    return median([run(inputs) for _ in range(repeats)][repeats // 10 :]) * 1e3
 
-    one = feed(1)
-    single = [run(one) for _ in range(repeats)][repeats // 10 :]
-    best = 0.0
-    for batch in (1, 2, 4, 8):
-        inputs = feed(batch)
+
+def direct_throughput(size: int, seconds: float) -> tuple[float, float]:
+    """Images a second in the best of several batch sizes with one or two threads, and the CPU time of an image in ms."""
+    best = (0.0, 0.0)
+    for batch in (1, 4, 8):
+        inputs = feed(size, batch)
         run(inputs)
         for threads in (1, 2):
             with ThreadPoolExecutor(threads) as pool:
-                start = time.perf_counter()
-                count = len(list(pool.map(lambda _, inputs=inputs: run(inputs), range(repeats // batch))))
-                best = max(best, count * batch / (time.perf_counter() - start))
-    return {"p50_ms": float(np.median(single)) * 1e3, "best_images_per_second": best}
+                start, spent, count = time.perf_counter(), time.process_time(), 0
+                while time.perf_counter() - start < seconds:
+                    count += batch * len(list(pool.map(run, [inputs] * 2 * threads)))
+                took = time.perf_counter() - start
+            best = max(best, (count / took, (time.process_time() - spent) / count * 1e3))
+    return best
+
+
+def served_latency(address: str, repeats: int) -> float:
+    """p50 of single calls over gRPC in ms."""
+    with SegHGANClient(address) as client:
+        inputs = example(client.served(), "serving_uint8", 1)
+        latencies = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            client.predict("serving_uint8", inputs)
+            latencies.append(time.perf_counter() - start)
+    return median(latencies[repeats // 10 :]) * 1e3
+
+
+def served_throughput(server: bench.Server) -> dict[str, Any]:
+    """Eight clients' load, with the CPU time that an image takes of the server and of the load in ms."""
+    server_spent, load_spent, start = bench.cpu_seconds(server.process.pid), time.process_time(), time.perf_counter()
+    found = measure(server.address, "seghgan", "serving_uint8", 8, 1, 4.0)
+    images = found["images_per_second"] * (time.perf_counter() - start)
+    server_spent = bench.cpu_seconds(server.process.pid) - server_spent
+    load_spent = time.process_time() - load_spent
+    return found | {
+        "server_cpu_ms": round(server_spent / images * 1e3, 2),
+        "load_cpu_ms": round(load_spent / images * 1e3, 2),
+    }
 
 
 def main() -> None:
     """Measure and save."""
     parser = bench.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=100, help="single calls a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--name", default="overhead", help="name of the result")
     arguments = parser.parse_args()
+    size, rounds = arguments.size, []
     with bench.workplace(arguments) as (folder, export):
-        alone = direct(export, arguments.size, arguments.repeats)
-        server = bench.Server(export, folder)
-        with SegHGANClient(server.address) as client:
-            inputs = example(client.served(), "serving_uint8", 1)
-            latencies = []
-            for _ in range(arguments.repeats):
-                start = time.perf_counter()
-                client.predict("serving_uint8", inputs)
-                latencies.append(time.perf_counter() - start)
-        served = float(np.median(latencies[arguments.repeats // 10 :])) * 1e3
-        eight = measure(server.address, "seghgan", "serving_uint8", 8, 1, 5.0)
+        cores = bench.apart(arguments.together)
+        server = bench.Server(export, folder, cores=cores)
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, spawn, load, (export, cores)) as pool:
+            for _ in range(arguments.rounds):
+                alone = pool.submit(direct_latency, size, arguments.repeats).result()
+                served = served_latency(server.address, arguments.repeats)
+                best, cpu = pool.submit(direct_throughput, size, 2.0).result()
+                eight = served_throughput(server)
+                rounds.append(
+                    {
+                        "direct_p50_ms": round(alone, 2),
+                        "served_p50_ms": round(served, 2),
+                        "overhead_p50_ms": round(served - alone, 2),
+                        "best_in_process_images_per_second": round(best, 1),
+                        "in_process_cpu_ms": round(cpu, 2),
+                        "served_images_per_second": eight["images_per_second"],
+                        "throughput_ratio": round(eight["images_per_second"] / best, 3),
+                        **{key: eight[key] for key in ("server_cpu_ms", "load_cpu_ms", "p50_ms", "p99_ms", "errors")},
+                    }
+                )
         server.stop()
-    result = {
-        "direct_p50_ms": round(alone["p50_ms"], 2),
-        "served_p50_ms": round(served, 2),
-        "overhead_p50_ms": round(served - alone["p50_ms"], 2),
-        "best_in_process_images_per_second": round(alone["best_images_per_second"], 1),
-        "served_8_clients": eight,
-        "throughput_ratio": round(eight["images_per_second"] / alone["best_images_per_second"], 2),
-    }
-    bench.save("overhead", arguments, result)
+    medians = {key: round(median(one[key] for one in rounds), 3) for key in rounds[0] if key != "errors"}
+    bench.save(arguments.name, arguments, {"medians": medians, "rounds": rounds})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,25 @@ def test_overload_is_shed_with_retry_info_and_status_calls_still_answer(
         assert 'seghgan_shed_total{code="RESOURCE_EXHAUSTED",protocol="grpc"} 1.0' in text
 
 
+def test_a_full_server_turns_away_before_the_request_arrives(run_server: Callable[..., Any], export: Path) -> None:
+    never = threading.Event()
+
+    def unsent() -> Iterator[bytes]:
+        never.wait(30)
+        yield analyze()
+
+    with run_server(model_dir=export, max_in_flight=1, max_waiting=0) as (engine, address):
+        with engine.gate.enter(), grpc.insecure_channel(address) as channel:
+            sending = channel.stream_unary(calls.PREDICT).future(unsent(), timeout=20)
+            assert sending.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            never.set()
+            assert ("x-served-by", "embedded") in list(sending.trailing_metadata())
+            assert calls.retry_after(sending) > 0
+            unknown = channel.unary_unary(f"{calls.PREDICT}s").future(b"", timeout=20)
+            assert unknown.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert 'seghgan_shed_total{code="RESOURCE_EXHAUSTED",protocol="grpc"} 1.0' in engine.metrics.render().decode()
+
+
 def test_cancelled_and_late_calls_are_dropped_before_they_run(
     run_server: Callable[..., Any], export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +197,7 @@ def test_requests_that_arrive_together_run_as_one_batch(
     slow.write_text(
         "max_batch_size { value: 8 } allowed_batch_sizes: 8 batch_timeout_micros { value: 200000 } num_batch_threads { value: 1 }"
     )
-    with run_server(model_dir=export, batching_parameters_file=slow) as (engine, address):
+    with run_server(model_dir=export, batching_parameters_file=slow, max_in_flight=9) as (engine, address):
         with grpc.insecure_channel(address) as channel:
             predict = channel.unary_unary(calls.PREDICT, response_deserializer=calls.REPLIES[calls.PREDICT].FromString)
             futures = []

@@ -11,6 +11,7 @@ from typing import Any
 from seghgan_tf.expressions import AUS, expression_space
 from seghgan_tf.regions import CLASSES
 from seghgan_tf.schema import DATASET_FILE, read_dataset_json
+from tfrecords_tools.census import Census, open_census
 from tfrecords_tools.records import SPLITS, read_shard, sha256, sync_folder, write_atomically
 
 SUMMED = ("masks", "with_units", "with_affect")
@@ -20,8 +21,9 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
     """Copy the shards of several folders into `output` and return what its `dataset.json` says.
 
     The expression space is the action units that all folders have, or the one space they share. The folder appears
-    when all of it is there. Raises ValueError for spaces without anything in common, ids that are in two folders, subjects that are in two
-    splits, damaged shards, and an output that holds anything.
+    when all of it is there. In memory is a line of `dataset.json` for each shard, about 250 bytes for 1024 records. Raises
+    ValueError for spaces without anything in common, ids that are in two folders, subjects that are in two splits,
+    damaged shards, and an output that holds anything.
     """
     output, folders = Path(output), [Path(folder) for folder in folders]
     if len(folders) < 2:
@@ -30,11 +32,12 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
         raise ValueError(f"`output` must be a new folder. Received: {output}")
     descriptions = [read_dataset_json(folder) for folder in folders]
     space = common_space([each.get("expression") for each in descriptions])
-    part = output.with_name(output.name + ".part")
+    part = output.with_name(f".{output.name}.merge-part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        splits = _copy(folders, descriptions, part, progress)
+        with open_census() as census:
+            splits = _copy(folders, descriptions, part, census, progress)
         description = _described(folders, descriptions, space, splits)
         write_atomically(part / DATASET_FILE, (json.dumps(description, indent=1) + "\n").encode())
         if output.exists():
@@ -67,11 +70,10 @@ def _copy(
     folders: Sequence[Path],
     descriptions: Sequence[dict[str, Any]],
     part: Path,
+    census: Census,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, Any]:
     """Copy and check all shards; return the splits of the new description."""
-    ids: set[str] = set()
-    people: dict[str, str] = {}
     splits: dict[str, Any] = {}
     total, done = sum(len(_shards(each, split)) for each in descriptions for split in SPLITS), 0
     for split in SPLITS:
@@ -89,7 +91,7 @@ def _copy(
                 raise ValueError(
                     f"`folders` must be sound; look with `seghgan data validate {folder}`. Received: a damaged {path}"
                 )
-            _check_apart(part / file, path, split, ids, people)
+            _count(part / file, path, split, census)
             with (part / file).open("rb") as copied:
                 os.fsync(copied.fileno())
             entries.append({**shard, "file": file, "bytes": (part / file).stat().st_size})
@@ -97,19 +99,20 @@ def _copy(
             if progress is not None:
                 progress(done, total)
         splits[split] = {"examples": sum(entry["examples"] for entry in entries), "shards": entries}
+    if torn := next(census.torn(), None):
+        raise ValueError(
+            "`folders` must agree on the split of each subject; convert them with the same seed and fractions, or as one. "
+            f"Received: {torn[0]} in {torn[1]}"
+        )
     return splits
 
 
-def _check_apart(copy: Path, path: Path, split: str, ids: set[str], people: dict[str, str]) -> None:
+def _count(copy: Path, path: Path, split: str, census: Census) -> None:
     for face in read_shard(copy):
-        if face.image_id in ids:
+        if not census.add_id(face.image_id):
             raise ValueError(f"`folders` must have no record in common. Received: {face.image_id} again in {path}")
-        ids.add(face.image_id)
-        if face.subject_id is not None and people.setdefault(face.subject_id, split) != split:
-            raise ValueError(
-                f"`folders` must agree on the split of each subject; convert them with the same seed and fractions, or as one. "
-                f"Received: {face.subject_id} in {people[face.subject_id]} and, in {path}, in {split}"
-            )
+        if face.subject_id is not None:
+            census.add_subject(face.subject_id, split)
 
 
 def _shards(description: dict[str, Any], split: str) -> list[dict[str, Any]]:

@@ -66,13 +66,16 @@ class Plan:
     """A finished plan, open for reading; any number of processes may read one."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(f"file:{path.absolute().as_posix()}?mode=ro&immutable=1", uri=True)
+        self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         self.about: dict[str, Any] = json.loads(self._db.execute("SELECT value FROM about").fetchone()[0])
 
     def shards(self) -> list[tuple[str, int]]:
         """Return every shard as its split and number, in order."""
-        size = self.about["request"]["shard_size"]
-        return [(split, number) for split in SPLITS for number in range(-(-self.about["photos"].get(split, 0) // size))]
+        return [(split, number) for split in SPLITS for number in range(self.shards_of(split))]
+
+    def shards_of(self, split: str) -> int:
+        """Return the number of shards of a split."""
+        return -(-int(self.about["photos"].get(split, 0)) // int(self.about["request"]["shard_size"]))
 
     def photos(self, split: str, number: int) -> Iterator[Photo]:
         """Yield the photos of one shard in order."""
@@ -95,7 +98,11 @@ class Plan:
 
 
 class PlanWriter:
-    """Writes a plan aside and gives it its name when it is whole; memory stays bounded."""
+    """Writes a plan aside and gives it its name when it is whole.
+
+    All that grows is on disk, about 600 bytes a photo. Only the names of one folder are held in memory, by the readers that
+    list it, to sort them: about 100 bytes each.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._part = path, path.with_name(path.name + ".part")

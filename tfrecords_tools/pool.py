@@ -1,17 +1,22 @@
 """The local runner: shards shared out over processes that stop with their parent."""
 
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tfrecords_tools.plan import Plan
 from tfrecords_tools.shards import Stopped, convert_shard
+
+AHEAD = 4
+"""Tasks a worker that are handed out before others are done, so that memory does not grow with their number."""
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -36,8 +41,12 @@ def run_in_processes(
     count, stop = context.Value("q", 0), context.Event()
     pool = ProcessPoolExecutor(min(workers, max(1, len(shards))), context, _start_worker, (count, stop))
     try:
-        waiting = {pool.submit(_work, output, split, number, on_error) for split, number in shards}
-        while waiting:
+        more, waiting = iter(shards), set[Future[None]]()
+        while True:
+            room = itertools.islice(more, AHEAD * workers - len(waiting))
+            waiting |= {pool.submit(_work, output, split, number, on_error) for split, number in room}
+            if not waiting:
+                break
             finished, waiting = wait(waiting, timeout=0.25, return_when=FIRST_COMPLETED)
             for future in finished:
                 future.result()
@@ -72,7 +81,13 @@ def map_in_processes(
     with ProcessPoolExecutor(
         min(workers, len(arguments)), context, _start_worker, (context.Value("q", 0), context.Event())
     ) as pool:
-        yield from pool.map(function, arguments)
+        running: deque[Future[Result]] = deque()
+        for argument in arguments:
+            running.append(pool.submit(function, argument))
+            if len(running) == AHEAD * workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 def _run_here(output: Path, shards: list[tuple[str, int]], on_error: str, total: int, progress: Any) -> None:

@@ -55,8 +55,7 @@ def convert_shard(
         return done
     plan = Plan(journal / PLAN)
     about, request = plan.about, plan.about["request"]
-    total = sum(1 for other, _ in plan.shards() if other == split)
-    name = shard_name(split, number, total, about["generation"])
+    name = shard_name(split, number, plan.shards_of(split), about["generation"])
     tally = Tally()
     how = Picturing(**request["picturing"])
     part = journal / f"{name}.{os.getpid()}.part"

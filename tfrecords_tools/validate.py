@@ -2,9 +2,6 @@
 
 import io
 import math
-import os
-import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +12,7 @@ from PIL import Image
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
 from seghgan_tf.regions import CLASSES
 from seghgan_tf.schema import Face, read_dataset_json
+from tfrecords_tools.census import open_census
 from tfrecords_tools.faces import decode_mask
 from tfrecords_tools.images import BROKEN
 from tfrecords_tools.masks import LIKE, face_likeness
@@ -25,6 +23,9 @@ from tfrecords_tools.shards import JOURNAL
 
 LIKENESS_SAMPLE = 64
 """Masks of a shard whose layout is compared with a face's."""
+
+LISTED = 10_000
+"""Problems that are listed; further ones are counted, so that memory stays bounded in a folder where all is wrong."""
 
 
 class ShardCheck(NamedTuple):
@@ -37,7 +38,7 @@ class ShardCheck(NamedTuple):
 
 
 def validate(folder: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """Check a folder that `convert` or `draw_dataset` wrote and return what is wrong with it, nothing for a sound one.
+    """Check a folder that `convert` or `draw_dataset` wrote and return what is wrong with it (LISTED at most), nothing for a sound one.
 
     `progress` is called with shards checked and shards of all. Raises ValueError for a folder without a `dataset.json` of our schema.
     """
@@ -45,28 +46,27 @@ def validate(folder: Path, workers: int = 1, progress: Callable[[int, int], None
     description = read_dataset_json(folder)
     problems = list(_check_description(folder, description))
     shards = [(str(folder), split, shard) for split in SPLITS for shard in _shards(description, split)]
-    with tempfile.TemporaryDirectory() as scratch, sqlite3.connect(os.path.join(scratch, "ids.sqlite")) as db:
-        db.executescript("""
-            PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
-            CREATE TABLE record(id TEXT PRIMARY KEY) WITHOUT ROWID;
-            CREATE TABLE person(subject TEXT, split TEXT, PRIMARY KEY (subject, split)) WITHOUT ROWID;
-        """)
-        likeness = []
+    likeness = []
+    more = 0
+    with open_census() as census:
         for done, check in enumerate(map_in_processes(check_shard, shards, workers), 1):
-            problems += check.problems
             likeness.append(check.likeness)
-            for image_id, subject in check.people:
-                if not db.execute("INSERT OR IGNORE INTO record VALUES (?)", (image_id,)).rowcount:
-                    problems.append(f"{check.split}: the id {image_id} is there twice")
-                if subject is not None:
-                    db.execute("INSERT OR IGNORE INTO person VALUES (?, ?)", (subject, check.split))
+            twice = [image_id for image_id, _ in check.people if not census.add_id(image_id)]
+            for subject in {subject for _, subject in check.people if subject is not None}:
+                census.add_subject(subject, check.split)
+            found = [*check.problems, *(f"{check.split}: the id {image_id} is there twice" for image_id in twice)]
+            room = max(0, LISTED - len(problems))
+            problems += found[:room]
+            more += len(found[room:])
             if progress is not None:
                 progress(done, len(shards))
-        torn = "SELECT subject, group_concat(split) FROM person GROUP BY subject HAVING count(*) > 1 ORDER BY subject"
-        problems += [f"the subject {subject} is in several splits: {splits}" for subject, splits in db.execute(torn)]
-        db.rollback()
-    db.close()
-    return problems + _check_likeness(likeness)
+        for subject, splits in census.torn():
+            if len(problems) < LISTED:
+                problems.append(f"the subject {subject} is in several splits: {splits}")
+            else:
+                more += 1
+    problems += _check_likeness(likeness)
+    return [*problems, f"and {more} problems more"] if more else problems
 
 
 def _shards(description: dict[str, Any], split: str) -> list[dict[str, Any]]:

@@ -1,11 +1,10 @@
 """A conversion from start to end: planned, run over processes or Beam, resumed where it was cut, and described."""
 
 import contextlib
-import csv
 import fcntl
-import io
 import json
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,9 +21,10 @@ from tfrecords_tools.plan import PLAN, Conversion, Plan, PlanWriter
 from tfrecords_tools.pool import run_in_processes
 from tfrecords_tools.readers import read_dataset
 from tfrecords_tools.records import SPLITS, read_split, write_atomically
+from tfrecords_tools.rejects import most_frequent, open_rejects
 from tfrecords_tools.shards import JOURNAL, convert_shard
 
-REJECTED_FILE = "rejected.csv"
+LOCK = "lock"
 ON_ERROR = ("report", "skip", "fail")
 
 Progress = Callable[[int, int], None]
@@ -67,7 +67,11 @@ def convert(
         for left in journal.glob("*.part"):
             left.unlink()
         if not _planned(journal, request, before):
-            _make_plan(conversion, output, before, on_error == "fail")
+            _clear(journal)
+            try:
+                _make_plan(conversion, output, before, on_error == "fail")
+            except sqlite3.OperationalError as error:
+                raise OSError(f"`output` must take the conversion's plan; {journal} does not: {error}") from error
         plan = Plan(journal / PLAN)
         try:
             shards = plan.shards()
@@ -78,7 +82,7 @@ def convert(
             description = _describe(output, plan, before, on_error)
         finally:
             plan.close()
-    shutil.rmtree(journal)
+        shutil.rmtree(journal)
     return description
 
 
@@ -104,7 +108,7 @@ def _finished(output: Path, request: dict[str, Any], append: bool) -> dict[str, 
 @contextlib.contextmanager
 def _alone(journal: Path) -> Iterator[None]:
     """Hold the folder for this process; the lock ends with it, however it ends."""
-    with (journal / "lock").open("w") as file:
+    with (journal / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -122,8 +126,6 @@ def _planned(journal: Path, request: dict[str, Any], before: dict[str, Any] | No
     about = plan.about
     plan.close()
     if about["generation"] != _generation(before):  # that conversion was finished and only its journal left
-        shutil.rmtree(journal)
-        journal.mkdir()
         return False
     changed = [key for key, value in request.items() if about["request"].get(key) != value]
     if changed:
@@ -132,6 +134,13 @@ def _planned(journal: Path, request: dict[str, Any], before: dict[str, Any] | No
             + ", ".join(f"{key} {about['request'].get(key)}" for key in changed)
         )
     return True
+
+
+def _clear(journal: Path) -> None:
+    """Remove what an earlier conversion has left, but for the lock that is held."""
+    for left in journal.iterdir():
+        if left.name != LOCK:
+            left.unlink()
 
 
 def _generation(before: dict[str, Any] | None) -> int:
@@ -176,28 +185,25 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
     units, labels, sizes = (Counter(before.get(key, {})) for key in ("units", "labels", "sizes"))
     pixels = before.get("class_pixels", [0] * len(CLASSES))
     splits = {split: before.get("splits", {}).get(split, {"examples": 0, "shards": []}) for split in SPLITS}
-    rejects = _Rejects(output, before)
-    for reject in plan.rejects():
-        rejects.add(reject)
-    for split, number in plan.shards():
-        result = convert_shard(output, split, number, on_error)
-        for reject in result["rejected"]:
-            rejects.add(Reject(*reject))
-        if not result["examples"]:
-            (output / result["file"]).unlink(missing_ok=True)
-            continue
-        entry = {key: result[key] for key in ("file", "examples", "bytes", "sha256")}
-        splits[split] = {
-            "examples": splits[split]["examples"] + result["examples"],
-            "shards": [*splits[split]["shards"], entry],
-        }
-        for key in totals:
-            totals[key] += result[key]
-        units.update(result["units"])
-        labels.update({EMOTIONS[int(label)]: count for label, count in result["labels"].items()})
-        sizes.update(result["sizes"])
-        pixels = [one + other for one, other in zip(pixels, result["class_pixels"], strict=True)]
-    rejects.write()
+    with open_rejects(output, before, output / JOURNAL) as rejects:
+        for reject in plan.rejects():
+            rejects.add(reject)
+        for split, number in plan.shards():
+            result = convert_shard(output, split, number, on_error)
+            for reject in result["rejected"]:
+                rejects.add(Reject(*reject))
+            if not result["examples"]:
+                (output / result["file"]).unlink(missing_ok=True)
+                continue
+            entry = {key: result[key] for key in ("file", "examples", "bytes", "sha256")}
+            splits[split]["examples"] += result["examples"]
+            splits[split]["shards"].append(entry)
+            for key in totals:
+                totals[key] += result[key]
+            units.update(result["units"])
+            labels.update({EMOTIONS[int(label)]: count for label, count in result["labels"].items()})
+            sizes.update(result["sizes"])
+            pixels = [one + other for one, other in zip(pixels, result["class_pixels"], strict=True)]
     whole = sum(pixels)
     description = {
         "schema_version": SCHEMA_VERSION, "label_order": LABEL_ORDER, "classes": list(CLASSES), "pairs": False,
@@ -206,7 +212,7 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
         "image_size": _only_size(sizes), "sizes": dict(sorted(sizes.items())), "splits": splits, **totals,
         "expression": _space(units, labels, totals), "units": {unit: units[unit] for unit in AUS if unit in units},
         "labels": {label: labels[label] for label in EMOTIONS if label in labels}, "actions": plan.about["actions"],
-        "rejected": rejects.counts(rejects.reasons), "excluded": rejects.counts(rejects.excluded),
+        "rejected": most_frequent(rejects.reasons), "excluded": most_frequent(rejects.excluded),
         "class_pixels": pixels,
         "class_frequency": {name: round(count / whole, 6) for name, count in zip(CLASSES, pixels, strict=True)} if whole else {},
     }  # fmt: skip
@@ -229,39 +235,3 @@ def _space(units: Counter[str], labels: Counter[str], totals: Counter[str]) -> d
     if labels:
         return expression_space("emotions").to_json()
     return expression_space("va").to_json() if totals["with_affect"] else None
-
-
-class _Rejects:
-    """Counts rejects and writes `rejected.csv`; rows of earlier generations stay."""
-
-    def __init__(self, output: Path, before: dict[str, Any]) -> None:
-        self.reasons: Counter[str] = Counter({each["reason"]: each["count"] for each in before.get("rejected", ())})
-        self.excluded: Counter[str] = Counter({each["reason"]: each["count"] for each in before.get("excluded", ())})
-        self._path = output / REJECTED_FILE
-        self._text = io.StringIO(newline="")
-        self._rows = csv.writer(self._text, lineterminator="\n")
-        self._rows.writerow(("file", "reason", "detail"))
-        if self._path.is_file():
-            with self._path.open(newline="") as stream:
-                for row, _ in zip(list(csv.reader(stream))[1:], range(self.reasons.total()), strict=False):
-                    self._rows.writerow(row)
-
-    def add(self, reject: Reject) -> None:
-        """Take in a reject; an excluded one is only counted."""
-        (self.excluded if reject.excluded else self.reasons)[reject.reason] += 1
-        if not reject.excluded:
-            self._rows.writerow((reject.file, reject.reason, reject.detail))
-
-    def write(self) -> None:
-        """Write the file where there is anything to say."""
-        if self.reasons or self._path.is_file():
-            text = self._text.getvalue().encode("utf-8", "backslashreplace")
-            write_atomically(self._path, text, self._path.parent / JOURNAL)
-
-    @staticmethod
-    def counts(reasons: Counter[str]) -> list[dict[str, Any]]:
-        """Return reasons with their counts, most frequent first."""
-        return [
-            {"reason": reason, "count": count}
-            for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
-        ]

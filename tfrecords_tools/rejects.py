@@ -1,0 +1,66 @@
+"""`rejected.csv`: what a conversion left out, written row by row, so that memory does not grow with it."""
+
+import contextlib
+import csv
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from tfrecords_tools.photo import Reject
+from tfrecords_tools.records import sync_folder
+
+REJECTED_FILE = "rejected.csv"
+
+
+class Rejects:
+    """Counts rejects by reason and writes a row for each; rows of earlier generations stay before them."""
+
+    def __init__(self, path: Path, before: dict[str, Any], stream: TextIO) -> None:
+        self.reasons: Counter[str] = Counter({each["reason"]: each["count"] for each in before.get("rejected", ())})
+        self.excluded: Counter[str] = Counter({each["reason"]: each["count"] for each in before.get("excluded", ())})
+        self._rows = csv.writer(stream, lineterminator="\n")
+        self._rows.writerow(("file", "reason", "detail"))
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as old:
+                # what a conversion that was cut has added already is added anew
+                self._rows.writerows(itertools.islice(csv.reader(old), 1, 1 + self.reasons.total()))
+
+    def add(self, reject: Reject) -> None:
+        """Take in a reject; an excluded one is only counted."""
+        (self.excluded if reject.excluded else self.reasons)[reject.reason] += 1
+        if not reject.excluded:
+            self._rows.writerow((reject.file, reject.reason, reject.detail))
+
+
+@contextlib.contextmanager
+def open_rejects(output: Path, before: dict[str, Any], aside: Path) -> Iterator[Rejects]:
+    """Open the file of a folder whose description so far is `before`; it is written in `aside` and given its name at the end.
+
+    Where there is nothing to say there is no file.
+    """
+    path, part = output / REJECTED_FILE, aside / f"{REJECTED_FILE}.part"
+    with part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+        rejects = Rejects(path, before, stream)
+        yield rejects
+        stream.flush()
+        os.fsync(stream.fileno())
+    if rejects.reasons or path.is_file():
+        part.rename(path)
+        sync_folder(output)
+    else:
+        part.unlink()
+
+
+def most_frequent(reasons: Counter[str]) -> list[dict[str, Any]]:
+    """Return reasons with their counts, most frequent first.
+
+    >>> most_frequent(Counter(too_small=1, empty_file=2))
+    [{'reason': 'empty_file', 'count': 2}, {'reason': 'too_small', 'count': 1}]
+    """
+    return [
+        {"reason": reason, "count": count}
+        for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
+    ]

@@ -47,7 +47,8 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## Measure the loader and one training step
+bench: $(INSTALLED) ## Measure conversion, the loader and one training step
+	$(BIN)/python benchmarks/convert.py
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/train_step.py
 

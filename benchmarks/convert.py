@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,10 +74,10 @@ def make_source(folder: Path, count: int, side: int, seed: int) -> Path:
     return folder
 
 
-def bound(source: Path, size: int, seconds: float) -> tuple[float, float]:
+def bound(source: Path, size: int, resize: bool, seconds: float) -> tuple[float, float]:
     """Images a second, and processor seconds an image, of reading, decoding and encoding alone, in this process.
 
-    The pictures that are encoded were made smaller beforehand. With size 0 a photo keeps its bytes and is not encoded.
+    The pictures that are encoded were made smaller beforehand, unless `resize`. With size 0 a photo keeps its bytes and is not encoded.
     """
     names = [f"{number:06d}" for number in range(DISTINCT)]
     small = {}
@@ -93,7 +93,10 @@ def bound(source: Path, size: int, seconds: float) -> tuple[float, float]:
         for name in names:
             photo, mask = small[name]
             for file in (source / "images" / f"{name}.jpg", source / "masks" / f"{name}.png"):
-                Image.open(io.BytesIO(file.read_bytes())).load()
+                image = Image.open(io.BytesIO(file.read_bytes()))
+                image.load()
+                if resize and image.mode == "RGB":
+                    image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
             if size:
                 photo.save(io.BytesIO(), "JPEG", quality=95, subsampling=0)
             mask.save(io.BytesIO(), "PNG", compress_level=4)
@@ -177,33 +180,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         source = make_source(Path(name) / "large", args.photos, args.side, args.seed)
         for what, size in ((f"{args.side} to {args.size} px", args.size), (f"{args.side} px kept", 0)):
-            bounds, one, two = [], [], []
+            kinds: dict[str, Callable[[], tuple[float, ...]]] = {
+                "bound": lambda size=size: bound(source, size, False, 3.0),
+                "bound with resizing": lambda size=size: bound(source, size, True, 3.0),
+                "1 worker": lambda size=size: converted(source, size, 1, args.shard_size),
+                "2 workers": lambda size=size: converted(source, size, 2, args.shard_size),
+            }
+            if not size:
+                del kinds["bound with resizing"]
+            measured: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in kinds}
             for _ in range(args.rounds):
-                bounds.append(bound(source, size, 3.0))
-                one.append(converted(source, size, 1, args.shard_size))
-                two.append(converted(source, size, 2, args.shard_size))
-            best, least = (statistics.median(each) for each in zip(*bounds, strict=True))
-            table.add_row(f"{what}: bound", f"{best:.0f}", f"{1e3 * least:.2f}", "1.00", "1.00")
-            found = {"bound": {"images_per_second": round(best, 1), "cpu_ms": round(1e3 * least, 3)}}
-            for label, runs in (("1 worker", one), ("2 workers", two)):
-                rate, processor = (statistics.median(run[i] for run in runs) for i in (0, 1))
-                table.add_row(
-                    f"{what}: {label}",
-                    f"{rate:.0f}",
-                    f"{1e3 * processor:.2f}",
-                    f"{rate / best:.2f}",
-                    f"{least / processor:.2f}",
-                )
-                found[label] = {
+                for kind, run in kinds.items():
+                    measured[kind].append(run())
+            medians = {
+                kind: [statistics.median(run[i] for run in runs) for i in (0, 1)] for kind, runs in measured.items()
+            }
+            best, least = medians["bound"]
+            for kind, (rate, processor) in medians.items():
+                cells = (f"{rate:.0f}", f"{1e3 * processor:.2f}", f"{rate / best:.2f}", f"{least / processor:.2f}")
+                table.add_row(f"{what}: {kind}", *cells)
+                figures[f"{what}, {kind}"] = {
                     "images_per_second": round(rate, 1), "cpu_ms": round(1e3 * processor, 3),
                     "ratio": round(rate / best, 3), "cpu_ratio": round(least / processor, 3),
                 }  # fmt: skip
-            found["speedup"] = {
-                "of_two_workers": round(
-                    found["2 workers"]["images_per_second"] / found["1 worker"]["images_per_second"], 2
-                )
-            }
-            figures[what] = found
+            figures[f"{what}, 2 workers beside 1"] = round(medians["2 workers"][0] / medians["1 worker"][0], 2)
         for count in args.memory:
             small = make_source(Path(name) / f"small{count}", count, 128, args.seed)
             figures[f"peak memory in MB at {count} photos, 2 workers"] = round(

@@ -95,7 +95,8 @@ class ConfigMap:
         self._call({"metadata": {"resourceVersion": self._version}, "data": {KEY: text}})
 
 
-def _listed(text: str, model: str) -> ModelConfig:
+def listed(text: str, model: str) -> ModelConfig:
+    """Return the one model of a `models.config`; ValueError where there are others or its versions are not listed."""
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
@@ -212,7 +213,7 @@ def promote(
     if not LABEL.fullmatch(label):
         raise ValueError(f"`label` must match {LABEL.pattern}. Received: {label!r}")
     before = store.read()
-    config = _listed(before, model)
+    config = listed(before, model)
     if config.labels.get(label) == version:
         tell(f"{label} names version {version} already")
         return

@@ -173,6 +173,12 @@ def promote(
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "seghgan",
     timeout: Annotated[float, typer.Option(help="Seconds that every server may take.")] = 900.0,
+    tls_ca: Annotated[Path | None, typer.Option(help="Authority that signed the servers, PEM.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Client certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Client key, PEM.")] = None,
+    tls_server_name: Annotated[
+        str, typer.Option(help="Name in the servers' certificates; they are asked one by one, by address.")
+    ] = "",
 ) -> None:
     """Release a version: load it beside the old one, wait for every server, then move a label to it.
 
@@ -182,7 +188,10 @@ def promote(
         seghgan promote 2 --label stable --config-file models.config
         seghgan promote 1 --label stable --config-file models.config      # rollback
     """
+    import dataclasses
+
     from serving import promote as release
+    from serving.calls import TLS
 
     if (config_file is None) == (config_map is None):
         raise typer.BadParameter("Give --config-file or --config-map.")
@@ -192,7 +201,11 @@ def promote(
     else:
         namespace, _, map_name = str(config_map).partition("/")
         store = release.ConfigMap(namespace, map_name)
-    release.promote(store, version, label, server, timeout, name, lambda line: typer.echo(line))
+    tls = _tls(tls_ca, tls_cert, tls_key)
+    if isinstance(tls, TLS) and not tls.server_name:
+        host = server.removeprefix("dns:///").rpartition(":")[0]
+        tls = dataclasses.replace(tls, server_name=tls_server_name or host)
+    release.promote(store, version, label, server, timeout, name, tls, lambda line: typer.echo(line))  # type: ignore[arg-type]
 
 
 def bench_serve(

@@ -13,9 +13,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from serving.model_config import LABEL, ModelConfig, parse_models
+
+if TYPE_CHECKING:
+    from serving.calls import TLS
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 KEY = "models.config"
@@ -167,12 +170,12 @@ def _await(what: str, target: str, timeout: float, done: Callable[[str], bool]) 
         time.sleep(min(1.0, timeout / 10))
 
 
-def _loaded(model: str, version: int) -> Callable[[str], bool]:
+def _loaded(model: str, version: int, tls: "TLS | None") -> Callable[[str], bool]:
     from serving.client import ClientError, SegHGANClient
 
     def done(address: str) -> bool:
         try:
-            with SegHGANClient(address, model=model, timeout=10) as client:
+            with SegHGANClient(address, tls, model, timeout=10) as client:
                 state, error = client.status().get(version, ("", ""))
         except ClientError:
             return False
@@ -183,12 +186,12 @@ def _loaded(model: str, version: int) -> Callable[[str], bool]:
     return done
 
 
-def _answers(model: str, version: int, label: str) -> Callable[[str], bool]:
+def _answers(model: str, version: int, label: str, tls: "TLS | None") -> Callable[[str], bool]:
     from serving.client import ClientError, SegHGANClient
 
     def done(address: str) -> bool:
         try:
-            with SegHGANClient(address, model=model, label=label, timeout=10) as client:
+            with SegHGANClient(address, tls, model, label=label, timeout=10) as client:
                 return client.served().version == version
         except ClientError:
             return False
@@ -203,6 +206,7 @@ def promote(
     target: str,
     timeout: float = 900.0,
     model: str = "seghgan",
+    tls: "TLS | None" = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Make `label` name `version` on every server behind `target`.
@@ -222,10 +226,10 @@ def promote(
             config = with_version(config, version)
             store.write(written(config))
             tell(f"version {version} is to be loaded beside {[v for v in config.versions if v != version]}")
-        _await(f"Loading version {version}", target, timeout, _loaded(model, version))
+        _await(f"Loading version {version}", target, timeout, _loaded(model, version, tls))
         tell(f"version {version} is loaded on {servers(target)}")
         store.write(written(with_label(config, label, version)))
-        _await(f"Moving {label!r}", target, timeout, _answers(model, version, label))
+        _await(f"Moving {label!r}", target, timeout, _answers(model, version, label, tls))
         tell(f"{label} names version {version}")
     except (ValueError, TimeoutError):
         store.write(before)

@@ -90,9 +90,12 @@ class Servable:
         for request in bundle.read_warmup(folder):
             inputs = {key: tensors.decode(proto) for key, proto in request.inputs.items()}
             try:
-                self.run(request.model_spec.signature_name or "serving_default", inputs)
+                outputs = self.run(request.model_spec.signature_name or "serving_default", inputs)
             except ServingError as error:
                 raise ValueError(f"The warmup requests must run ({error.message}). Received: {folder}") from error
+            for name, array in outputs.items():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise ValueError(f"The answers to the warmup requests must be finite. Received: NaN in `{name}`")
 
     def signature(self, key: str) -> contract.Signature:
         """Return a signature's specs; FAILED_PRECONDITION where the model has no such signature."""

@@ -1,10 +1,10 @@
 """Promotion and rollback on real servers that read `models.config` as the manifests tell them to, and on a ConfigMap."""
 
+import contextlib
 import http.server
 import json
 import shutil
 import ssl
-import subprocess
 import threading
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from serving.client import SegHGANClient
 from serving.model_config import read_models
 from serving.settings import CONFIG, Settings
 
+trustme = pytest.importorskip("trustme", reason="makes certificates: pip install trustme (extra dev)")
 
-@pytest.fixture
-def fleet(exports, tmp_path):
-    """(models.config, folder of versions, address) of a running server that reads both every 0.2 s."""
+
+@contextlib.contextmanager
+def running(exports, tmp_path, **tls):
+    """(models.config, folder of versions, address) of a server that reads both every 0.2 s."""
     from serving.engine import Engine
     from serving.grpc_server import GrpcServer
 
@@ -34,7 +36,7 @@ def fleet(exports, tmp_path):
             file_system_poll_wait_seconds=0.2,
             grpc_port=0,
             rest_port=None,
-            enable_model_warmup=False,
+            **tls,
         )
     )
     engine.start()
@@ -43,6 +45,12 @@ def fleet(exports, tmp_path):
     yield config, folder, f"localhost:{server.port}"
     server.stop(5.0)
     engine.close()
+
+
+@pytest.fixture
+def fleet(exports, tmp_path):
+    with running(exports, tmp_path) as one:
+        yield one
 
 
 def answering(address: str, label: str) -> int:
@@ -59,6 +67,39 @@ def test_canary_stable_and_back(fleet):
         assert f"{label} names version {version}" in ran.output
         assert answering(address, label) == version
     assert read_models(config)["seghgan"].versions == (1, 2)
+
+
+def test_servers_with_mtls_are_asked_with_the_commands_certificate(exports, tmp_path):
+    self_signed(tmp_path)
+    keys = {"tls_key": tmp_path / "key.pem", "tls_cert": tmp_path / "chain.pem", "tls_client_ca": tmp_path / "ca.crt"}
+    with running(exports, tmp_path, **keys) as (config, _, address):
+        arguments = ["promote", "2", "--config-file", str(config), "--server", address, "--timeout", "30"]
+        tls = {"ca": "ca.crt", "cert": "chain.pem", "key": "key.pem"}
+        arguments += [word for name, file in tls.items() for word in (f"--tls-{name}", str(tmp_path / file))]
+        ran = CliRunner().invoke(cli.app, arguments)
+    assert ran.exception is None
+    assert read_models(config)["seghgan"].labels == {"canary": 2, "stable": 1}
+
+
+def test_a_version_that_answers_nan_is_taken_back_and_the_labels_stay(fleet):
+    from fake_export import write_export
+
+    config, folder, address = fleet
+    write_export(folder, 3, strength=float("nan"))
+    before = config.read_text()
+    with pytest.raises(ValueError, match="must be finite"):
+        promote.promote(promote.ConfigFile(config), 3, "stable", address, timeout=30)
+    assert config.read_text() == before
+    assert answering(address, "stable") == 1
+
+
+def test_a_promotion_that_is_interrupted_leaves_a_valid_file(fleet, monkeypatch):
+    config, _, address = fleet
+    before = config.read_text()
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        promote.promote(promote.ConfigFile(config), 2, "canary", address, timeout=30)
+    assert config.read_text() == before
 
 
 def test_a_version_that_cannot_be_loaded_is_taken_back_and_the_labels_stay(fleet):
@@ -133,7 +174,7 @@ def api(tmp_path):
     self_signed(account)
     server = http.server.HTTPServer(("127.0.0.1", 0), Api)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(account / "ca.crt", account / "key.pem")
+    context.load_cert_chain(account / "chain.pem", account / "key.pem")
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -144,9 +185,11 @@ def api(tmp_path):
 
 
 def self_signed(folder: Path) -> None:
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
-    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "ca.crt"]
-    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    (folder / "ca.crt").write_bytes(authority.cert_pem.bytes())
+    (folder / "chain.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    (folder / "key.pem").write_bytes(issued.private_key_pem.bytes())
 
 
 def test_a_config_map_is_read_and_patched_with_the_pods_own_token(api):

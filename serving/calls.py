@@ -151,6 +151,11 @@ def channel_options(limit: int, tls: TLS | None) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", limit),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
+        # The default of 30 s would outlast the last address that a client knows in a quick rollout.
+        ("grpc.dns_min_time_between_resolutions_ms", 5000),
+        # A peer that vanished is noticed before the default deadline, so that its calls are made again elsewhere.
+        ("grpc.keepalive_time_ms", 15_000),
+        ("grpc.keepalive_timeout_ms", 5000),
     ]
 
 
@@ -196,6 +201,16 @@ def parse_metadata(reply: Any) -> Served:
     if "analyze" not in signatures:
         raise ModelNotFound(f"The model must be a SegHGAN export. Received: one with {sorted(signatures)}")
     return Served(reply.model_spec.version.value, signatures)
+
+
+def labels_request(served: Served) -> dict[str, np.ndarray]:
+    """Return the inputs of the signature `labels`; ModelNotFound where an older export has none."""
+    if "labels" not in served.signatures:
+        raise ModelNotFound(
+            "The served export was written by an earlier version and does not tell its labels; its manifest.json does. "
+            "Export the model again with `seghgan export`, or name them yourself (`--space` of `seghgan edit`)."
+        )
+    return {"expression": np.zeros((1, served.expression_size), np.float32)}
 
 
 def canary_label(key: str, fraction: float) -> str:

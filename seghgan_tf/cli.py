@@ -2,14 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from serving import cli as serving_cli
 from tfrecords_tools import cli as data_cli
+
+if TYPE_CHECKING:
+    from seghgan_tf.editing import Editor
 
 app = typer.Typer(
     name="seghgan",
@@ -236,7 +238,7 @@ def _asked(au: list[str] | None, emotion: str | None, delta: list[str] | None) -
     if emotion:
         if emotion not in EMOTION_AUS:
             raise typer.BadParameter(f"--emotion must be one of {', '.join(EMOTION_AUS)}. Received: {emotion}")
-        return EMOTION_AUS[emotion], False
+        return {}, False
     return dict(map(parse_au, au or delta or ())), bool(delta)
 
 
@@ -249,7 +251,11 @@ def edit(
         typer.Option(metavar="AU12=3", help="Set an action unit to an intensity 0..5; repeat for more."),
     ] = None,
     emotion: Annotated[
-        str | None, typer.Option(help="neutral, happy, sad, surprised, fearful, disgusted, angry, contemptuous.")
+        str | None,
+        typer.Option(
+            help="neutral, happy, sad, surprised, fearful, disgusted, angry, contemptuous: sets every action unit, "
+            "neutral all to 0."
+        ),
     ] = None,
     delta: Annotated[
         list[str] | None, typer.Option(metavar="AU12=+1", help="Change an action unit from what is seen in the photo.")
@@ -262,15 +268,18 @@ def edit(
     model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "seghgan",
     space: Annotated[
         str | None,
-        typer.Option(help="Expression space of a server's model, where its size does not tell: AU04,AU12,..."),
+        typer.Option(
+            help="Labels of a server's model that an earlier version exported: aus, emotions, va or AU04,AU12,..."
+        ),
     ] = None,
 ) -> None:
-    """Edit the expression in a photo, in this process or over gRPC. What is not named stays as it is seen."""
+    """Edit the expression in a photo, in this process or over gRPC. Action units that are not named stay as they are seen."""
     asked, relative = _asked(au, emotion, delta)
     quality = 95 if out.suffix.lower() in (".jpg", ".jpeg") else 0
-    edited = _editor(export_dir, server, model, space)(
-        photo.read_bytes(), asked, relative=relative, regions=region, jpeg_quality=quality
-    )
+    editor = _editor(export_dir, server, model, space)
+    if emotion:
+        asked = editor.space.emotion(emotion)
+    edited = editor.edit(photo.read_bytes(), asked, relative=relative, regions=region, jpeg_quality=quality)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(edited)
     typer.echo(f"edited: {out}")
@@ -294,28 +303,27 @@ def analyze(
     Console().print(table)
 
 
-def _editor(export_dir: Path | None, server: str | None, model: str, space: str | None) -> Callable[..., bytes]:
+def _editor(export_dir: Path | None, server: str | None, model: str, space: str | None) -> "Editor":
     if (export_dir is None) == (server is None):
         raise typer.BadParameter("give --export DIR to edit in this process, or --server HOST:PORT")
     if export_dir is not None:
         from seghgan_tf.editing import Editor
 
-        return Editor.from_export(export_dir).edit
+        return Editor.from_export(export_dir)
     from seghgan_tf.editing import Editor
-    from seghgan_tf.expressions import expression_space
+    from seghgan_tf.expressions import expression_space, labelled_space
     from serving.client import SegHGANClient
     from serving.contract import REGIONS
 
     client = SegHGANClient(str(server), model=model)
     served = client.served()
-    known = {17: "aus", 8: "emotions", 2: "va"}
-    named = space or known.get(served.expression_size)
-    if named is None:
+    expression = expression_space(space) if space else labelled_space(client.labels())
+    if expression.size != served.expression_size:
         raise typer.BadParameter(
-            f"--space must name the model's {served.expression_size} labels, as in --space AU04,AU12; its manifest lists them"
+            f"--space must have the model's {served.expression_size} labels. Received: {expression.size}, {space}"
         )
-    description = {"image_size": served.image_size, "regions": REGIONS, "expression": expression_space(named).to_json()}
-    return Editor(description, lambda signature, inputs: client.predict(signature, inputs).outputs).edit
+    description = {"image_size": served.image_size, "regions": REGIONS, "expression": expression.to_json()}
+    return Editor(description, lambda signature, inputs: client.predict(signature, inputs).outputs)
 
 
 def _one_line(error: Exception) -> str:

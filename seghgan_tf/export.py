@@ -129,6 +129,10 @@ def endpoints(model: SegHGAN) -> dict[str, tuple[Any, dict[str, tf.TensorSpec]]]
         edited = tf.map_fn(lambda one: _restore(*one), parts, fn_output_signature=tf.TensorSpec((), tf.string))
         return {"edited_bytes": edited}
 
+    def labels_of(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        rows = tf.shape(inputs["expression"])[:1]
+        return {"labels": tf.tile(tf.constant([model.config.space.labels]), tf.concat([rows, [1]], 0))}
+
     return {
         "serving_default": (lambda inputs: model(inputs), {"image": image, **asked}),
         "serving_uint8": (edit_pixels, {"image": tf.TensorSpec((None, size, size, 3), tf.uint8, "image"), **asked}),
@@ -142,6 +146,7 @@ def endpoints(model: SegHGAN) -> dict[str, tuple[Any, dict[str, tf.TensorSpec]]]
         ),
         "segment": (lambda inputs: model.segment(inputs["image"]), {"image": image}),
         "analyze": (lambda inputs: {"expression": model.analyze(inputs["image"])}, {"image": image}),
+        "labels": (labels_of, {"expression": asked["expression"]}),
     }
 
 

@@ -1,7 +1,7 @@
 """Expression spaces: what an expression vector means, in which order and range."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 AUS = (
@@ -80,6 +80,26 @@ class ExpressionSpace(NamedTuple):
                 )
         return [values.get(label, 0.0) / self.scale for label in self.labels]
 
+    def emotion(self, name: str) -> dict[str, float]:
+        """Return an emotion as a value for every label, in the user's units; neutral is 0 for every action unit.
+
+        Raises ValueError where the space cannot show it.
+
+        >>> expression_space("AU12,AU14").emotion("contemptuous")
+        {'AU12': 1.5, 'AU14': 4.0}
+        >>> expression_space("AU12").emotion("neutral")
+        {'AU12': 0.0}
+        """
+        if self.one_hot and name in self.labels:
+            return {name: self.high * self.scale}
+        units = EMOTION_AUS.get(name, {})
+        missing = sorted(set(units) - set(self.labels))
+        if self.one_hot or missing or name not in EMOTION_AUS or not set(self.labels) <= set(AUS):
+            raise ValueError(
+                f"`emotion` must be one that the model's labels ({', '.join(self.labels)}) can show. Received: {name}"
+            )
+        return {label: units.get(label, 0.0) for label in self.labels}
+
     def to_json(self) -> dict[str, object]:
         """Return the space as plain values, the form stored with data and models."""
         return {
@@ -111,6 +131,18 @@ def expression_space(spec: str) -> ExpressionSpace:
             f"`expression_space` must be aus, emotions, va, or different action units joined by commas (from {', '.join(AUS)}). Received: {spec}"
         )
     return ExpressionSpace(labels, 0.0, 1.0, False, MAX_INTENSITY)
+
+
+def labelled_space(labels: Sequence[str]) -> ExpressionSpace:
+    """Return the space that has these labels, in this order.
+
+    Raises ValueError where there is none.
+
+    >>> labelled_space(["valence", "arousal"]).low
+    -1.0
+    """
+    named = {EMOTIONS: "emotions", ("valence", "arousal"): "va"}
+    return expression_space(named.get(tuple(labels), ",".join(labels)))
 
 
 def parse_au(text: str) -> tuple[str, float]:

@@ -198,6 +198,11 @@ class AsyncSegHGANClient:
         inputs = {"image": pixels(image, (await self.served()).image_size)[None]}
         return (await self.predict("analyze", inputs, key=key)).outputs["expression"][0]
 
+    async def labels(self) -> tuple[str, ...]:
+        """Return what each number of an expression stands for, as `AU12`; ModelNotFound where the export cannot tell."""
+        found = (await self.predict("labels", calls.labels_request(await self.served()), key="")).outputs["labels"]
+        return tuple(label.decode() for label in found[0])
+
     async def status(self) -> dict[int, tuple[str, str]]:
         """Return each version's state (AVAILABLE and so on) and error text, newest first."""
         request = messages.GetModelStatusRequest()

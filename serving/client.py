@@ -187,6 +187,11 @@ class SegHGANClient:
         inputs = {"image": pixels(image, self.served().image_size)[None]}
         return self.predict("analyze", inputs, key=key).outputs["expression"][0]
 
+    def labels(self) -> tuple[str, ...]:
+        """Return what each number of an expression stands for, as `AU12`; ModelNotFound where the export cannot tell."""
+        found = self.predict("labels", calls.labels_request(self.served()), key="").outputs["labels"]
+        return tuple(label.decode() for label in found[0])
+
     def status(self) -> dict[int, tuple[str, str]]:
         """Return each version's state (AVAILABLE and so on) and error text, newest first."""
         request = messages.GetModelStatusRequest()

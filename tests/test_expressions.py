@@ -16,6 +16,17 @@ def test_every_emotion_is_made_of_known_aus():
     assert all(au in AUS and 0 < value <= 5 for aus in EMOTION_AUS.values() for au, value in aus.items())
 
 
+def test_an_emotion_sets_every_label_of_a_space_that_can_show_it():
+    assert expression_space("aus").emotion("happy") == {
+        label: {"AU06": 3.0, "AU12": 4.0, "AU25": 2.0}.get(label, 0) for label in AUS
+    }
+    assert set(expression_space("AU04,AU12").emotion("neutral").values()) == {0.0}
+    assert expression_space("emotions").emotion("sad") == {"sad": 1.0}
+    for space, name in (("AU12", "happy"), ("va", "neutral"), ("emotions", "AU12"), ("aus", "bored")):
+        with pytest.raises(ValueError, match="`emotion` must be one"):
+            expression_space(space).emotion(name)
+
+
 def test_vectors_store_a_fifth_of_an_intensity():
     assert expression_space("AU12,AU45").vector({"AU45": 5}) == [0.0, 1.0]
 

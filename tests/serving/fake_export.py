@@ -97,12 +97,16 @@ class FakeModel(tf.Module):
         def analyze(image):
             return {"expression": tf.clip_by_value((tf.reduce_mean(image, [1, 2]) + 1) / 2, 0, 1)}
 
+        def labels(expression):
+            return {"labels": tf.tile(tf.constant([LABELS]), [tf.shape(expression)[0], 1])}
+
         return {
             "serving_default": self.edit,
             "serving_uint8": uint8,
             "edit_bytes": edit_bytes,
             "segment": segment,
             "analyze": analyze,
+            "labels": labels,
         }
 
 

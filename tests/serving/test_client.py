@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import calls
+from serving import calls, contract
 from serving.async_client import AsyncSegHGANClient
-from serving.calls import Retry
+from serving.calls import Retry, Served
 from serving.client import SegHGANClient
 from serving.client_errors import ClientError, InvalidRequest, ModelNotFound, ServerBusy, ServerUnavailable
 
@@ -62,6 +62,18 @@ def test_segment_and_analyze(client: SegHGANClient, face: np.ndarray) -> None:
     assert (labels.shape, labels.dtype, regions.shape) == ((32, 32), np.uint8, (32, 32, 3))
     assert client.analyze(face).shape == (3,)
     assert client.analyze(Image.fromarray(face)).shape == (3,)
+
+
+def test_the_server_tells_what_an_expression_holds(client: SegHGANClient) -> None:
+    assert client.labels() == ("AU06", "AU12", "AU25")
+
+
+def test_an_older_export_without_labels_is_named() -> None:
+    with SegHGANClient("localhost:1") as client:
+        older = {name: one for name, one in contract.signatures(32, 3).items() if name not in contract.ADDED}
+        client._served = Served(1, older)
+        with pytest.raises(ModelNotFound, match=r"manifest.json.*seghgan export.*--space"):
+            client.labels()
 
 
 def test_edit_many_keeps_order_and_reads_no_further_ahead_than_it_may(client: SegHGANClient) -> None:

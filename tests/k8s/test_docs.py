@@ -1,0 +1,40 @@
+"""The commands of docs/kubernetes.md: manifests that build, options that exist, files that are there."""
+
+import re
+import shlex
+
+import pytest
+import typer.main
+
+from k8s.validate import K8S, build
+from seghgan_tf import cli
+
+ROOT = K8S.parent
+TEXT = (ROOT / "docs" / "kubernetes.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"```\n(.+?)```", TEXT, re.DOTALL) for line in block.splitlines() if line.strip()
+]
+
+
+def test_ten_commands_lead_to_an_endpoint():
+    assert len(TEXT.split("```")[1].strip().splitlines()) == 10
+
+
+@pytest.mark.parametrize("line", [one for one in COMMANDS if one.startswith("seghgan ")])
+def test_a_seghgan_command_has_its_options(line):
+    command = typer.main.get_command(cli.app)
+    _, name, *words = shlex.split(line)
+    command = command.commands[name]
+    context = command.context_class(command, info_name=name)
+    given, _, _ = command.make_parser(context).parse_args(words)
+    assert given
+
+
+@pytest.mark.parametrize("folder", sorted(set(re.findall(r"apply -k k8s/(\S+)", TEXT))))
+def test_what_is_applied_builds(folder):
+    assert any(one["kind"] == "Deployment" and one["metadata"]["name"] == "seghgan-server" for one in build(folder))
+
+
+def test_the_files_named_are_there():
+    for path in set(re.findall(r"\bk8s/[\w/.-]+\w", "\n".join(COMMANDS))):
+        assert (ROOT / path).exists(), path

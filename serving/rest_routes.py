@@ -87,6 +87,8 @@ class Rest:
             routes.append(Route("/manifest.json", self._manifest))
             if WEB.is_dir():
                 routes.append(Mount("/", StaticFiles(directory=WEB, html=True)))
+            else:
+                logger.warning("no web page", extra={"fields": {"reason": "not installed", "folder": str(WEB)}})
         return Starlette(routes=routes)
 
     def _clients_are_checked(self) -> bool:

@@ -2,6 +2,7 @@
 
 const TIMEOUT_MS = 30_000;
 const TRIES_WHEN_BUSY = 4;
+const BUSY = [429, 503]; // TensorFlow Serving answers 503 where its batch queue is full
 
 export class ApiError extends Error {}
 
@@ -12,7 +13,7 @@ function words(status, text) {
   if (status === 404) return "The server has no such model. Check that it serves this page's export, then reload the page.";
   if (status === 403) return "This server accepts only clients with a certificate, which a page cannot show. Use the seghgan command instead.";
   if (status === 413) return "The picture is too large for this server. Choose a smaller one.";
-  if (status === 503 || status === 502) return "The server is starting or stopping. Wait a few seconds, then try again.";
+  if (status === 503 || status === 502) return "The server is starting, stopping or overloaded. Wait a few seconds, then try again.";
   if (status === 504) return "The server took too long. Try again when it is less busy.";
   if (status === 400) return `The server refused the request: ${text.slice(0, 200)}`;
   return `The server failed (code ${status}). Its log says why; try again.`;
@@ -30,7 +31,7 @@ async function ask(url, options = {}) {
       if (options.signal?.aborted) throw error;
       throw new ApiError(error.name === "TimeoutError" ? words(504) : GONE);
     }
-    if (reply.status === 429 && tries < TRIES_WHEN_BUSY) {
+    if (BUSY.includes(reply.status) && tries < TRIES_WHEN_BUSY) {
       const seconds = Number(reply.headers.get("retry-after")) || 1;
       await new Promise((done) => setTimeout(done, Math.min(seconds, 5) * 1000));
       continue;

@@ -36,5 +36,4 @@ export async function openCamera(taken, failed) {
     dialog.close();
   };
   dialog.showModal();
-  await video.play();
 }

@@ -33,10 +33,6 @@ export const EMOTIONS = {
 
 export const GROUPS = { eyes: "Eyes and brows", nose: "Nose", mouth: "Mouth and chin", other: "Expression" };
 
-export function capital(text) {
-  return text[0].toUpperCase() + text.slice(1);
-}
-
 // Values by label for every preset that the space can show; each label is a preset of a one-hot space.
 export function presets(space) {
   if (space.one_hot) {

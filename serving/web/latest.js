@@ -5,32 +5,36 @@ const PAUSE_MS = 60;
 export class Latest {
   #timer = 0;
   #job = null;
-  #running = false;
-  #generation = 0;
+  #running = null;
 
+  // `job` takes an AbortSignal and may wait.
   ask(job) {
     this.#job = job;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#run(), PAUSE_MS);
   }
 
-  // Forgets what waits, and lets what is in flight arrive unseen.
+  // Forgets what waits and stops what is in flight.
   drop() {
-    this.#generation += 1;
     this.#job = null;
     clearTimeout(this.#timer);
+    this.#running?.abort();
+    this.#running = null;
   }
 
   async #run() {
     if (this.#running || !this.#job) return;
-    const [job, generation] = [this.#job, this.#generation];
+    const job = this.#job;
+    const running = new AbortController();
     this.#job = null;
-    this.#running = true;
+    this.#running = running;
     try {
-      await job(() => generation === this.#generation);
+      await job(running.signal);
     } finally {
-      this.#running = false;
-      this.#run();
+      if (this.#running === running) {
+        this.#running = null;
+        this.#run();
+      }
     }
   }
 }

@@ -1,37 +1,44 @@
 // Wires the page: a photo in, sliders to requests, answers to the picture.
 
 import { ApiError, connect } from "./api.js";
-import { openCamera } from "./camera.js";
 import { compose } from "./compose.js";
-import { capital, presets } from "./expressions.js";
+import { chip, Emotions } from "./emotions.js";
 import { Latest } from "./latest.js";
 import { paintParts, showLegend } from "./overlay.js";
-import { context, decode, PhotoError, readFile, rows, toPhoto } from "./photo.js";
+import { context, decode, PhotoError, rows } from "./photo.js";
 import { Sliders } from "./sliders.js";
+import { setUpSources } from "./sources.js";
 import { setUpTheme } from "./theme.js";
 
 const $ = (selector) => document.querySelector(selector);
 const edits = new Latest();
 let api = null;
 let sliders = null;
+let emotions = null;
 let photo = null;
 let edited = null; // pixels of the small square after the edit; null is the photo itself
 let again = null; // what "Try again" does
 
+// Empties the live region first, so that the same words are read again.
 function say(text) {
-  $("#status").textContent = text;
+  $("#status").textContent = "";
+  requestAnimationFrame(() => { $("#status").textContent = text; });
 }
 
 function fail(error, retry = null) {
   if (!(error instanceof ApiError || error instanceof PhotoError)) throw error;
   $("#error-text").textContent = error.message;
+  again = error instanceof ApiError ? retry : null;
+  $("#retry").hidden = !again;
   $("#error").hidden = false;
-  $("#retry").hidden = !retry;
-  again = retry;
 }
 
 function clearError() {
   $("#error").hidden = true;
+}
+
+function busy(is) {
+  $("#picture").setAttribute("aria-busy", is);
 }
 
 function draw(target, picture) {
@@ -46,76 +53,97 @@ async function showEdit() {
   if (mine === edited) draw($("#after"), picture);
 }
 
+function chosenRegions() {
+  return [...document.querySelectorAll("#locks input:checked")].map((one) => one.value);
+}
+
 function regions() {
-  const chosen = [...document.querySelectorAll("#locks input:checked")].map((one) => one.value);
+  const chosen = chosenRegions();
   return api.model.regions.map((name) => Number(chosen.length ? chosen.includes(name) : name === "whole"));
 }
 
 function update() {
-  markPreset();
   if (!photo) return;
-  if (!sliders.changed) {
-    edits.drop();
-    edited = null;
-    showEdit();
-    say("The photo is as it was.");
+  if (sliders.changed) {
+    edits.ask(runEdit);
     return;
   }
-  edits.ask(runEdit);
+  edits.drop();
+  edited = null;
+  busy(false);
+  $("#latency").hidden = true;
+  showEdit();
+  say("The photo is as it was.");
 }
 
-async function runEdit(fresh) {
+async function runEdit(signal) {
   const began = performance.now();
+  busy(true);
   try {
-    const answer = await decode(await api.edit(photo.png, sliders.vector(), regions()));
-    if (!fresh()) return;
+    const answer = await decode(await api.edit(photo.png, sliders.vector(), regions(), signal));
+    if (signal.aborted) return;
     edited = answer;
     await showEdit();
     clearError();
     $("#latency").textContent = `Edited in ${Math.round(performance.now() - began)} ms`;
+    $("#latency").hidden = false;
     say("The picture is updated.");
   } catch (error) {
-    if (fresh()) fail(error, update);
+    if (!signal.aborted) fail(error, update);
+  } finally {
+    if (!signal.aborted) busy(false);
   }
 }
 
-async function open(makePhoto) {
+// `make` gives a photo for the model's description.
+async function open(make) {
   try {
     if (!api) await start();
-    if (!api) return;
-    photo = await makePhoto();
+    show(await make(api.model));
   } catch (error) {
-    fail(error);
+    fail(error, () => open(make));
     return;
   }
-  clearError();
+  await look();
+}
+
+function show(made) {
   edits.drop();
+  clearError();
+  photo = made;
   edited = null;
-  for (const id of ["#empty", "#picture", "#tools"]) $(id).hidden = id === "#empty";
+  $("main").classList.remove("empty");
+  $("#picture").hidden = $("#tools").hidden = false;
+  $("#latency").hidden = true;
+  $("#note").hidden = !photo.note;
+  $("#note").textContent = photo.note;
   draw($("#before"), photo.view);
-  $("#picture").style.setProperty("--ratio", photo.view.width / photo.view.height);
+  $("main").style.setProperty("--ratio", photo.view.width / photo.view.height);
   $("#overlay").width = photo.view.width;
   $("#overlay").height = photo.view.height;
+  $("#controls").classList.remove("ready");
   sliders.reset();
+  emotions.clear();
   showEdit();
-  await look();
 }
 
 // Asks what is in the photo: its expression, and its parts where they are shown.
 async function look() {
   const mine = photo;
+  busy(true);
   try {
-    const image = rows(photo.pixels);
-    const seen = await api.analyze(image);
+    const seen = await api.analyze(rows(photo.pixels));
     if (mine !== photo) return;
     sliders.setSeen(seen);
-    markPreset();
+    if (emotions.chosen) emotions.apply();
     $("#controls").classList.add("ready");
     clearError();
-    say("The photo is ready. Move a slider or choose an emotion.");
+    say("The photo is ready. Choose an emotion or move a slider.");
     await showParts();
   } catch (error) {
     if (mine === photo) fail(error, look);
+  } finally {
+    if (mine === photo) busy(false);
   }
 }
 
@@ -133,38 +161,23 @@ async function showParts() {
   }
 }
 
-function chip(type, name, text, changed) {
-  const label = document.createElement("label");
-  const input = Object.assign(document.createElement("input"), { type, name, value: text });
-  input.addEventListener("change", changed);
-  label.className = "chip";
-  label.append(input, capital(text));
-  return label;
-}
-
-function markPreset() {
-  const known = presets(api.model.expression);
-  for (const input of document.querySelectorAll("#presets input")) {
-    const values = known[input.value];
-    const labels = api.model.expression.labels;
-    input.checked = Object.keys(sliders.asked).length > 0 && labels.every((label) => (sliders.asked[label] ?? sliders.seen[label]) === (values[label] ?? 0));
-  }
+function lock() {
+  const chosen = chosenRegions();
+  $("#locks-help").textContent = chosen.length
+    ? `What lies outside the ${chosen.join(" and the ")} stays exactly as it is; on large photos the soft edge is as wide as a model pixel.`
+    : "Nothing chosen: the whole face may change.";
+  update();
 }
 
 function buildControls() {
   const space = api.model.expression;
-  sliders = new Sliders($("#sliders"), space, update);
-  const known = presets(space);
-  $("#presets").hidden = !Object.keys(known).length;
-  $("#presets .chips").replaceChildren(...Object.entries(known).map(([name, values]) => chip("radio", "emotion", name, () => {
-    sliders.preset(values);
+  sliders = new Sliders($("#sliders"), space, () => {
+    emotions.clear();
     update();
-  })));
-  $("#locks .chips").replaceChildren(...api.model.regions.filter((name) => name !== "whole").map((name) => chip("checkbox", "region", name, () => {
-    const chosen = [...document.querySelectorAll("#locks input:checked")].map((one) => one.value);
-    $("#locks-help").textContent = chosen.length ? `What lies outside the ${chosen.join(" and the ")} stays exactly as it is; on large photos the soft edge is as wide as a model pixel.` : "Nothing chosen: the whole face may change.";
-    update();
-  })));
+  });
+  emotions = new Emotions(space, sliders, update);
+  $("#tuning").hidden = space.one_hot;
+  $("#locks .chips").replaceChildren(...api.model.regions.filter((name) => name !== "whole").map((name) => chip("checkbox", "region", name, lock)));
   const side = api.model.image_size;
   $("#privacy").textContent = `Only the centre square, shrunk to ${side} × ${side} pixels, is sent to the server. Nothing is stored.`;
   const version = api.served ? ` version ${api.served.version}, ${api.served.server} server` : "";
@@ -172,44 +185,17 @@ function buildControls() {
 }
 
 async function download() {
-  const picture = edited ? await compose(photo.full, photo.pixels, edited) : photo.full;
-  picture.toBlob((blob) => {
-    const url = URL.createObjectURL(blob);
-    Object.assign(document.createElement("a"), { href: url, download: "edited.png" }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
-    say("The picture is downloaded.");
-  }, "image/png");
-}
-
-function setUpSources() {
-  const file = $("#file");
-  const openFile = (one) => one && open(() => readFile(one, api.model));
-  file.addEventListener("change", () => {
-    openFile(file.files[0]);
-    file.value = "";
-  });
-  $("#sample").addEventListener("click", () => open(async () => {
-    try {
-      return await readFile(await (await fetch("sample-face.png")).blob(), api.model);
-    } catch (error) {
-      throw error instanceof PhotoError ? error : new ApiError("The drawn face cannot be loaded: the server does not answer. Try again later.");
-    }
-  }));
-  $("#camera").addEventListener("click", () => openCamera(
-    (video) => open(async () => toPhoto(video, video.videoWidth, video.videoHeight, api.model)),
-    (text) => fail(new PhotoError(text)),
-  ));
-  document.addEventListener("paste", (event) => openFile(event.clipboardData.files[0]));
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    $("#drop").classList.add("over");
-  });
-  document.addEventListener("dragleave", () => $("#drop").classList.remove("over"));
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    $("#drop").classList.remove("over");
-    openFile(event.dataTransfer.files[0]);
-  });
+  const { name, full, pixels } = photo;
+  const picture = edited ? await compose(full, pixels, edited) : full;
+  const blob = await new Promise((done) => picture.toBlob(done, "image/png"));
+  if (!blob) {
+    fail(new PhotoError("Your browser has not enough memory for a picture of this size. Choose a smaller photo."));
+    return;
+  }
+  const url = URL.createObjectURL(blob);
+  Object.assign(document.createElement("a"), { href: url, download: `${name}-edited.png` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  say("The picture is downloaded.");
 }
 
 function compareAt(percent) {
@@ -220,24 +206,34 @@ function compareAt(percent) {
 async function start() {
   try {
     api = await connect();
-    buildControls();
-    clearError();
   } catch (error) {
     $("#server").textContent = "Not connected";
-    fail(error, start);
+    throw error;
+  }
+  buildControls();
+  clearError();
+}
+
+async function firstStart() {
+  try {
+    await start();
+  } catch (error) {
+    fail(error, firstStart);
   }
 }
 
 setUpTheme();
-setUpSources();
+setUpSources(open, fail);
 $("#controls").addEventListener("submit", (event) => event.preventDefault());
 $("#compare").addEventListener("input", (event) => compareAt(event.target.value));
 $("#show-overlay").addEventListener("change", showParts);
 $("#download").addEventListener("click", download);
-$("#retry").addEventListener("click", () => again?.());
+$("#retry").addEventListener("click", () => again());
+$("#dismiss").addEventListener("click", clearError);
 $("#reset").addEventListener("click", () => {
-  sliders?.reset();
-  if (api) update();
+  sliders.reset();
+  emotions.clear();
+  update();
 });
 compareAt(50);
-await start();
+await firstStart();

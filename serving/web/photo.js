@@ -33,6 +33,16 @@ function shrink(source, box, side) {
   return small;
 }
 
+// Words for a file that does not decode, by its first bytes.
+async function unreadable(file) {
+  const head = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  if (!file.size) return "This file is empty. Choose a JPEG, PNG or WebP photo.";
+  if (/^....ftyp(hei|hev|mif1|msf1)/s.test(head)) {
+    return "Your browser cannot read HEIC photos. Choose a JPEG: an iPhone takes them with Settings, Camera, Formats, Most Compatible.";
+  }
+  return "This file is not a picture that your browser can read. Choose a JPEG, PNG or WebP photo.";
+}
+
 export async function readFile(file, model) {
   if (file.size > MAX_BYTES) {
     throw new PhotoError(`This file is too large (${Math.round(file.size / 1048576)} MB). Choose a photo of at most ${MAX_BYTES / 1048576} MB.`);
@@ -41,26 +51,31 @@ export async function readFile(file, model) {
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    throw new PhotoError("This file is not a picture that your browser can read. Choose a JPEG, PNG or WebP photo.");
+    throw new PhotoError(await unreadable(file));
   }
-  return toPhoto(bitmap, bitmap.width, bitmap.height, model);
+  try {
+    return toPhoto(bitmap, bitmap.width, bitmap.height, model, file.name.replace(/\.[^.]*$/, ""));
+  } finally {
+    bitmap.close();
+  }
 }
 
-export function toPhoto(source, width, height, model) {
+// `source` is a picture or a video frame, upright. One of more than the model's `max_pixels` is scaled down to them.
+export function toPhoto(source, width, height, model, name) {
   if (Math.min(width, height) < 16) throw new PhotoError("This picture is too small. Choose one of at least 16 pixels a side.");
-  if (width * height > model.max_pixels) {
-    throw new PhotoError(`This picture has too many pixels (${width} × ${height}). Choose one of at most ${Math.round(model.max_pixels / 1e6)} megapixels.`);
-  }
-  const full = canvas(width, height);
+  const scale = Math.min(1, Math.sqrt(model.max_pixels / (width * height)));
+  const full = canvas(Math.floor(width * scale), Math.floor(height * scale));
   const drawing = context(full);
   drawing.fillStyle = "#fff";
-  drawing.fillRect(0, 0, width, height);
-  drawing.drawImage(source, 0, 0);
-  const side = Math.min(width, height);
-  const square = { x: Math.floor((width - side) / 2), y: Math.floor((height - side) / 2), side };
-  const small = shrink(full, { x: square.x, y: square.y, width: side, height: side }, model.image_size);
+  drawing.fillRect(0, 0, full.width, full.height);
+  drawing.imageSmoothingQuality = "high";
+  drawing.drawImage(source, 0, 0, full.width, full.height);
+  const side = Math.min(full.width, full.height);
+  const [x, y] = [Math.floor((full.width - side) / 2), Math.floor((full.height - side) / 2)];
+  const small = shrink(full, { x, y, width: side, height: side }, model.image_size);
   const pixels = context(small).getImageData(0, 0, model.image_size, model.image_size);
-  return { full, square, small, pixels, view: viewOf(full), png: small.toDataURL("image/png").split(",")[1] };
+  const note = scale < 1 ? `This photo was scaled down to ${full.width} × ${full.height} pixels, the most this model takes.` : "";
+  return { name, note, full, pixels, view: viewOf(full), png: small.toDataURL("image/png").split(",")[1] };
 }
 
 function viewOf(full) {

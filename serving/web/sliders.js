@@ -37,6 +37,15 @@ export class Sliders {
       this.show();
       changed();
     });
+    const back = () => {
+      delete this.asked[label];
+      this.show();
+      changed();
+    };
+    input.addEventListener("dblclick", back);
+    input.addEventListener("keydown", ({ key }) => {
+      if (key === "Delete" || key === "Backspace") back();
+    });
     this.inputs[label] = { input, output };
     return html("div", { className: "slider" }, html("label", { htmlFor: id }, ...parts), output, input);
   }
@@ -53,9 +62,10 @@ export class Sliders {
     this.show();
   }
 
-  // Asks for these values; what is not named becomes the neutral 0.
-  preset(values) {
-    this.asked = Object.fromEntries(this.space.labels.map((label) => [label, values[label] ?? 0]));
+  // Asks for these values, or for a share of the way to them; what is not named becomes the neutral 0.
+  preset(values, share) {
+    const toward = (label) => this.seen[label] + ((values[label] ?? 0) - this.seen[label]) * share;
+    this.asked = Object.fromEntries(this.space.labels.map((label) => [label, toward(label)]));
     this.show();
   }
 
@@ -71,12 +81,12 @@ export class Sliders {
     for (const [label, { input, output }] of Object.entries(this.inputs)) {
       const value = this.asked[label] ?? this.seen[label];
       const change = value - this.seen[label];
-      const moved = Math.abs(change) >= 0.05;
+      const moved = Math.abs(change) >= 0.15;
       const part = (number) => `${((number - this.low) / (this.high - this.low)) * 100}%`;
       input.value = value;
       input.style.setProperty("--fill", part(value));
       input.style.setProperty("--seen", part(this.seen[label]));
-      output.textContent = value.toFixed(1) + (moved ? ` (${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(1)})` : "");
+      output.replaceChildren(...(moved ? [html("i", { textContent: `${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(1)}` }), " "] : []), value.toFixed(1));
       input.setAttribute("aria-valuetext", `${value.toFixed(1)} of ${this.high}, ${this.seen[label].toFixed(1)} seen in the photo`);
       input.closest(".slider").classList.toggle("moved", moved);
     }

@@ -1,14 +1,16 @@
 """The web page in Chromium, against a server process over an export of the packaged checkpoint."""
 
+import base64
 import io
+import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 pytest.importorskip("playwright", reason="needs the extra `dev`: pip install playwright")
 from playwright.sync_api import sync_playwright
-from web_page import CHROMIUM, FLAGS, serve, write_export
+from web_page import CHROMIUM, FLAGS, host, serve, write_exports
 
 from seghgan_tf import expressions
 
@@ -32,13 +34,18 @@ CONTRAST = """() => {
 
 
 @pytest.fixture(scope="module")
-def export(tmp_path_factory):
-    return write_export(tmp_path_factory.mktemp("web") / "export")
+def config(tmp_path_factory):
+    return write_exports(tmp_path_factory.mktemp("web"))
 
 
 @pytest.fixture(scope="module")
-def server(export, tmp_path_factory):
-    with serve(export, tmp_path_factory.mktemp("web-server")) as running:
+def export(config):
+    return config.parent / "seghgan"
+
+
+@pytest.fixture(scope="module")
+def server(config, tmp_path_factory):
+    with serve(config, tmp_path_factory.mktemp("web-server")) as running:
         yield running[1]
 
 
@@ -65,9 +72,13 @@ def page(browser, server):
         made.on("console", lambda message: made.problems.append(message.text) if message.type == "error" else None)
         made.on("pageerror", lambda error: made.problems.append(str(error)))
         made.on("request", lambda request: made.asked.append(request.url))
-        made.goto(server)
-        made.locator("#presets input").first.wait_for(state="attached")
+        visit(made, server)
         yield made
+
+
+def visit(page, address):
+    page.goto(address)
+    page.locator("#presets input").first.wait_for(state="attached")
 
 
 def png(pixels):
@@ -97,7 +108,7 @@ def edited(page):
 def downloaded(page):
     with page.expect_download() as download:
         page.locator("#download").click()
-    assert download.value.suggested_filename == "edited.png"
+    assert download.value.suggested_filename.endswith("-edited.png")
     return np.asarray(Image.open(download.value.path()).convert("RGB"))
 
 
@@ -107,7 +118,7 @@ def test_a_slide_changes_the_picture_and_reset_gives_the_photo_back(page, face, 
     slide(page, "AU12", 5)
     assert (downloaded(page) != face).sum() > 100
     assert page.locator("#latency").inner_text().startswith("Edited in ")
-    assert "(+" in page.locator("output[for=slider-AU12]").inner_text()
+    assert page.locator("output[for=slider-AU12]").inner_text().startswith("+")
     page.locator("#reset").click()
     np.testing.assert_array_equal(downloaded(page), face)
     assert page.problems == []
@@ -175,11 +186,14 @@ def test_the_keyboard_alone_edits_and_compares(page, face):
     assert "left 0 percent" in page.locator("#compare").get_attribute("aria-valuetext")
     page.locator("#reset").focus()
     page.keyboard.press("Enter")
-    page.keyboard.press("Shift+Tab")
-    assert page.evaluate("() => document.activeElement.name") == "region"
+    np.testing.assert_array_equal(downloaded(page), face)
+    page.locator("#slider-AU25").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Delete")
+    assert page.locator("output[for=slider-AU25] i").count() == 0
 
 
-@pytest.mark.parametrize(("size", "words"), [(0, "not a picture"), (1000, "not a picture"), (33 << 20, "too large")])
+@pytest.mark.parametrize(("size", "words"), [(0, "is empty"), (1000, "not a picture"), (33 << 20, "too large")])
 def test_a_wrong_file_is_refused_in_words_and_the_photo_stays(page, face, size, words, tmp_path):
     load(page, face)
     with (tmp_path / "wrong.png").open("wb") as file:
@@ -193,7 +207,7 @@ def test_a_wrong_file_is_refused_in_words_and_the_photo_stays(page, face, size, 
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(429, "busy"), (404, "no such model"), (503, "starting or stopping"), (504, "too long")]
+    ("status", "words"), [(429, "busy"), (404, "no such model"), (503, "overloaded"), (504, "too long")]
 )
 def test_refusals_of_the_server_are_put_into_words(page, face, status, words):
     load(page, face)
@@ -205,18 +219,6 @@ def test_refusals_of_the_server_are_put_into_words(page, face, status, words):
     page.locator("#retry").click()
     edited(page)
     assert page.locator("#error").is_hidden()
-
-
-def test_a_server_that_is_gone_is_named(browser, export, face, tmp_path):
-    with serve(export, tmp_path) as (process, address), browser.new_context() as context:
-        page = context.new_page()
-        page.goto(address)
-        load(page, face)
-        process.kill()
-        process.wait()
-        page.locator("#slider-AU12").fill("5")
-        page.locator("#error:not([hidden])", has_text="The server does not answer").wait_for()
-        assert page.locator("#retry").is_visible()
 
 
 def test_only_the_newest_of_many_slides_is_asked_for_one_at_a_time(page, face):
@@ -234,6 +236,7 @@ def test_the_camera_gives_a_photo_and_is_switched_off(page):
     page.locator("#shoot").click()
     page.locator("#controls.ready").wait_for()
     assert page.locator("#camera-dialog").is_hidden()
+    assert page.evaluate("() => document.activeElement.id") == "camera"
     assert page.locator("#video").evaluate("video => video.srcObject") is None
 
 
@@ -250,3 +253,225 @@ def test_a_phone_scrolls_one_way_and_everything_is_named_and_readable(page, face
     page.locator("#theme").select_option("dark")
     assert page.evaluate("() => getComputedStyle(document.documentElement).colorScheme") == "dark"
     assert page.evaluate("() => Object.keys(localStorage)") == ["theme"]
+
+
+def test_a_camera_that_is_refused_is_named(browser, server):
+    with browser.new_context() as context:
+        page = context.new_page()
+        visit(page, server)
+        page.locator("#camera").click()
+        page.locator("#error:not([hidden])", has_text="camera was not allowed").wait_for()
+        assert page.locator("#retry").is_hidden()
+        page.locator("#dismiss").click()
+        assert page.locator("#error").is_hidden()
+
+
+def test_a_photo_may_be_dropped_pasted_or_chosen_with_the_keyboard(page, face, tmp_path):
+    hand = """([kind, bytes]) => {
+      const held = new DataTransfer();
+      held.items.add(new File([Uint8Array.from(atob(bytes), c => c.charCodeAt(0))], `${kind}.png`, {type: 'image/png'}));
+      document.dispatchEvent(kind === 'drop' ? new DragEvent(kind, {dataTransfer: held, cancelable: true}) : new ClipboardEvent(kind, {clipboardData: held}));
+    }"""
+    for kind, pixels in (("drop", face), ("paste", face[:, ::-1])):
+        page.evaluate(hand, [kind, base64.b64encode(png(pixels)).decode()])
+        page.locator("#controls.ready").wait_for()
+        np.testing.assert_array_equal(downloaded(page), pixels)
+    (tmp_path / "turned.png").write_bytes(png(face[::-1]))
+    page.locator("#file").focus()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(tmp_path / "turned.png")
+    page.locator("#controls.ready").wait_for()
+    np.testing.assert_array_equal(downloaded(page), face[::-1])
+
+
+def test_one_request_is_in_flight_and_a_stale_answer_is_dropped(page, face):
+    load(page, face)
+    held = []
+    page.route("**:predict", lambda route: held.append(route))
+    for value in ("2", "3", "4"):
+        page.locator("#slider-AU12").fill(value)
+        page.wait_for_timeout(150)
+    assert len(held) == 1
+    assert page.locator("#picture").get_attribute("aria-busy") == "true"
+    held[0].continue_()
+    edited(page)
+    page.wait_for_timeout(150)
+    assert len(held) == 2
+    asked = [json.loads(route.request.post_data)["instances"][0]["expression"][8] for route in held]
+    np.testing.assert_allclose(asked, [0.4, 0.8], atol=0.011)
+    page.unroute("**:predict")
+    load(page, face[:, ::-1])
+    page.wait_for_timeout(150)
+    assert held[1].request.failure is not None
+    np.testing.assert_array_equal(downloaded(page), face[:, ::-1])
+
+
+def test_a_drawn_face_that_fails_to_load_is_tried_again(page):
+    page.route("**/face-1.jpg", lambda route: route.abort())
+    page.locator("[data-face='face-1.jpg']").click()
+    page.locator("#error:not([hidden])", has_text="drawn face cannot be loaded").wait_for()
+    page.unroute("**/face-1.jpg")
+    page.locator("#retry").click()
+    page.locator("#controls.ready").wait_for()
+    assert page.locator("#error").is_hidden()
+
+
+def test_a_large_photo_turned_by_exif_is_upright_and_comes_back_at_its_size(page, face):
+    large = Image.fromarray(face).resize((6000, 4000), Image.Resampling.BICUBIC)
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    large.save(file, "JPEG", quality=85, exif=exif)
+    put(page, file.getvalue(), "phone.jpg", "image/jpeg")
+    page.locator("#controls.ready").wait_for()
+    page.locator("#presets input[value=happy]").check(force=True)
+    edited(page)
+    assert page.evaluate("() => [before.width, before.height]") == [683, 1024]
+    page.evaluate("() => { window.ticks = 0; setInterval(() => { window.ticks += 1; }, 10); }")
+    mine = downloaded(page)
+    assert page.evaluate("() => window.ticks") >= 10
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("RGB"))
+    assert mine.shape == upright.shape == (6000, 4000, 3)
+    above = np.abs(mine[:1000:9, ::9].astype(int) - upright[:1000:9, ::9])
+    assert above.max() <= 4
+    assert (np.abs(mine[1000:5000:9, ::9].astype(int) - upright[1000:5000:9, ::9]) > 4).any()
+
+
+def test_a_photo_of_too_many_pixels_is_scaled_down_and_heic_is_named(page, face):
+    page.route("**/manifest.json", lambda route: smaller(route))
+    page.reload()
+    page.locator("#presets input").first.wait_for(state="attached")
+    load(page, np.asarray(Image.fromarray(face).resize((200, 100))))
+    assert "100 × 50" in page.locator("#note").inner_text()
+    assert downloaded(page).shape == (50, 100, 3)
+    put(page, b"\x00\x00\x00\x18ftypheic" + bytes(99), "photo.heic", "image/heic")
+    page.locator("#error:not([hidden])", has_text="HEIC").wait_for()
+
+
+def smaller(route):
+    manifest = route.fetch().json()
+    manifest["model"]["max_pixels"] = 5000
+    route.fulfill(json=manifest)
+
+
+def test_a_model_of_emotions_takes_one_of_them(page, face, server):
+    visit(page, f"{server}?model=emotions")
+    load(page, face)
+    assert page.locator("#tuning").is_hidden()
+    assert page.locator("#strength-row").is_hidden()
+    with page.expect_request("**:predict") as asked:
+        page.locator("#presets input[value=sad]").check(force=True)
+    edited(page)
+    assert json.loads(asked.value.post_data)["instances"][0]["expression"] == [0, 0, 1, 0, 0, 0, 0, 0]
+    page.locator("#reset").click()
+    np.testing.assert_array_equal(downloaded(page), face)
+    assert page.problems == []
+
+
+def test_an_emotion_of_half_strength_goes_half_the_way(page, face):
+    load(page, face)
+    seen = float(page.locator("#slider-AU12").input_value())
+    page.locator("#presets input[value=happy]").check(force=True)
+    page.locator("#strength").fill("50")
+    edited(page)
+    assert float(page.locator("#slider-AU12").input_value()) == pytest.approx((seen + 4) / 2, abs=0.11)
+    page.locator("#slider-AU12").fill("5")
+    assert page.locator("#presets input:checked").count() == 0
+    assert page.locator("#strength").is_disabled()
+
+
+TAB = """() => {
+  const at = document.activeElement;
+  const shown = at.matches('.hidden') ? at.nextElementSibling : at.closest('.chip') ?? (at.id === 'compare' ? at.parentElement : at);
+  return [at.id || at.value || at.dataset.face || at.className, getComputedStyle(shown).outlineStyle];
+}"""
+
+
+def test_tab_walks_through_everything_in_order_with_a_visible_focus(page, face):
+    load(page, face)
+    page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
+    walked = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        walked.append(page.evaluate(TAB))
+        if walked[-1][0] == "slider-AU26":
+            break
+    assert [key for key, outline in walked if outline == "none"] == []
+    order = [
+        "skip",
+        "theme",
+        "compare",
+        "show-overlay",
+        "reset",
+        "download",
+        "file",
+        "camera",
+        "face-1.jpg",
+        "face-4.jpg",
+    ]
+    order += ["neutral", "eyes", "nose", "mouth", "slider-AU01", "slider-AU12", "slider-AU26"]
+    keys = [key for key, _ in walked]
+    assert [key for key in keys if key in order] == order
+
+
+def test_a_screen_reader_is_told_names_and_news(page, face):
+    load(page, face)
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    told = {"button", "slider", "checkbox", "radio", "combobox", "image", "group", "form", "region"}
+    found = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in tree if not node.get("ignored")]
+    assert [role for role, name in found if role in told and not name.strip()] == []
+    assert ("radio", "Happy") in found
+    assert ("group", "Emotion") in found
+    assert ("slider", "AU12 Lip corner puller (smile)") in found
+    assert ("slider", "Compare before and after") in found
+    page.evaluate(
+        "() => { window.news = []; new MutationObserver(() => news.push(document.querySelector('#status').textContent)).observe(document.querySelector('#status'), {childList: true}); }"
+    )
+    slide(page, "AU12", 5)
+    page.locator("#reset").click()
+    page.locator("#status", has_text="as it was").wait_for(state="attached")
+    assert page.evaluate("() => news.filter(Boolean)") == ["The picture is updated.", "The photo is as it was."]
+    assert page.locator("#status").get_attribute("aria-live") == "polite"
+    assert page.locator("#error").get_attribute("role") == "alert"
+
+
+def test_less_motion_is_kept_to(page, face):
+    load(page, face)
+    name = "() => { picture.ariaBusy = 'true'; return getComputedStyle(picture, '::after').animationName; }"
+    assert "slide" in page.evaluate(name)
+    page.emulate_media(reduced_motion="reduce")
+    assert "slide" not in page.evaluate(name)
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 768, 390, 320])
+def test_no_width_scrolls_sideways_and_the_picture_stays_in_sight(page, face, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    load(page, face)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    page.locator("#slider-AU26").focus()
+    picture, slider = page.locator("#picture").bounding_box(), page.locator("#slider-AU26").bounding_box()
+    assert picture["y"] >= 0
+    assert picture["y"] + picture["height"] < 800
+    assert slider["y"] > picture["y"] + picture["height"] or slider["x"] > picture["x"] + picture["width"]
+    if width < 832:
+        drop = page.locator("#drop").bounding_box()
+        assert (drop["x"], drop["width"]) == (0, page.evaluate("() => document.documentElement.clientWidth"))
+
+
+def test_a_static_host_in_front_of_rest_serves_the_page_and_may_go_and_come_back(browser, server, export, face):
+    manifest = export / "1" / "manifest.json"
+    with browser.new_context() as context:
+        page = context.new_page()
+        with host(server, manifest) as port:
+            visit(page, f"http://127.0.0.1:{port}/")
+            assert page.locator("#server").inner_text() == "Model seghgan"
+            load(page, face)
+            slide(page, "AU12", 4)
+        page.locator("#slider-AU12").fill("5")
+        page.locator("#error:not([hidden])", has_text="The server does not answer").wait_for()
+        with host(server, manifest, port):
+            page.locator("#retry").click()
+            page.locator("#error[hidden]").wait_for(state="attached")
+            assert (downloaded(page) != face).any()
+            page.goto("about:blank")

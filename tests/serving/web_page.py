@@ -1,15 +1,20 @@
-"""What the tests of the web page start: an export of the packaged checkpoint, a server process, Chromium."""
+"""What the tests of the web page start: exports, a server process, a static host, Chromium's switches."""
 
 import contextlib
+import functools
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 CHROMIUM = Path("/usr/bin/chromium")
+PAGE = Path(__file__).parents[2] / "serving" / "web"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -19,29 +24,88 @@ FLAGS = [
     "--no-first-run",
     "--disable-quic",
     "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
 ]
 
 
-def write_export(folder: Path) -> Path:
-    """Export the packaged checkpoint with the real exporter."""
+def write_exports(folder: Path) -> Path:
+    """Export the packaged checkpoint as `seghgan`, and a tiny untrained model of the eight emotions as `emotions`.
+
+    Returns the models.config that serves both.
+    """
     from seghgan_tf import demo, pretrained
     from seghgan_tf.config import ModelConfig
     from seghgan_tf.export import export
     from seghgan_tf.model import SegHGAN
+    from tests.conftest import TINY
 
     model = SegHGAN(ModelConfig(**pretrained.facts(demo.CHECKPOINT)["model"]))
     pretrained.load_weights(model, demo.CHECKPOINT)
-    export(model, folder, 1)
-    return folder
+    export(model, folder / "seghgan", 1)
+    export(SegHGAN(TINY | {"expression_space": "emotions"}), folder / "emotions", 1)
+    names = ("seghgan", "emotions")
+    entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
+    config = folder / "models.config"
+    config.write_text("model_config_list { " + " ".join(entry.format(name, folder / name) for name in names) + " }")
+    return config
+
+
+class StaticHost(http.server.SimpleHTTPRequestHandler):
+    """A plain web server of the page and a manifest.json, which passes /v1/ on to the REST port, as docs/web.md says."""
+
+    rest = ""
+    manifest = Path()
+
+    def do_GET(self) -> None:
+        """Serve a file of the page, the manifest, or the server's answer."""
+        if self.path.startswith("/v1/"):
+            self._pass_on(None)
+        elif self.path.startswith("/manifest.json"):
+            self._answer(200, "application/json", self.manifest.read_bytes())
+        else:
+            super().do_GET()
+
+    def do_POST(self) -> None:
+        """Pass a request on."""
+        self._pass_on(self.rfile.read(int(self.headers["content-length"])))
+
+    def _pass_on(self, body: bytes | None) -> None:
+        request = urllib.request.Request(self.rest + self.path, body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request) as reply:
+            self._answer(reply.status, "application/json", reply.read())
+
+    def _answer(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 @contextlib.contextmanager
-def serve(export: Path, folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+def host(rest: str, manifest: Path, port: int = 0) -> Iterator[int]:
+    """Run a static host of the page in front of `rest`; gives its port."""
+    handler = type("Host", (StaticHost,), {"rest": rest.rstrip("/"), "manifest": manifest})
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", port), functools.partial(handler, directory=str(PAGE))
+    ) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def serve(config: Path, folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
     """Run the embedded server as a process; gives it and the page's address."""
     ports, log = folder / "ports.json", folder / "server.log"
-    command = [sys.executable, "-m", "serving.server", "--model-dir", str(export), "--grpc-port", "0"]
-    command += ["--rest-port", "0", "--port-file", str(ports)]
+    command = [sys.executable, "-m", "serving.server", "--model-config-file", str(config), "--grpc-port", "0"]
+    command += ["--no-enable-model-warmup", "--rest-port", "0", "--port-file", str(ports)]
     with log.open("w") as file:
         process = subprocess.Popen(command, stderr=file, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
     try:

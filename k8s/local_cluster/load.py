@@ -26,7 +26,10 @@ class Call(NamedTuple):
 
 
 class Load:
-    """Clients that each send `rate` calls a second over a channel of their own, until `stop`; a share of keys asks for `canary`."""
+    """Clients that each send `rate` calls a second until `stop`; a share of keys asks for `canary`.
+
+    gRPC lets the clients of one process share a connection to each Pod.
+    """
 
     def __init__(self, target: str, size: int, clients: int = 4, rate: float = 5.0, canary: float = 0.1) -> None:
         self.calls: list[Call] = []

@@ -70,7 +70,7 @@ def crash(stage: Stage) -> Result:
 
 def cut_cable(stage: Stage) -> Result:
     """A Pod's packets are lost without an answer, as when its node loses power."""
-    pod = stage.fleet().live()[0]
+    pod = stage.fleet().live()[-1]
     if pod.container is None:
         raise ValueError(f"{pod.name} has no container")
     pod.container.unplug()

@@ -78,13 +78,14 @@ def start_workers(records, workdir, steps, segmenter_steps=0):
     ]  # fmt: skip
 
 
-def finish(workers, timeout=240):
+def finish(workers):
     """Wait for both; return their outputs and exit statuses."""
     try:
-        return [worker.communicate(timeout=timeout)[0] for worker in workers], [worker.returncode for worker in workers]
+        return [worker.communicate(timeout=600)[0] for worker in workers], [worker.returncode for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
+            worker.wait()
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def history(workdir):
 
 
 def wait_for_history(workdir, workers):
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while not history(workdir) and time.monotonic() < deadline and all(worker.poll() is None for worker in workers):
         time.sleep(0.3)
 
@@ -129,6 +130,6 @@ def test_when_a_worker_dies_the_other_ends_with_an_error(records, tmp_path):
     workers = start_workers(records, workdir, 100_000, segmenter_steps=100_000)
     wait_for_history(workdir, workers)
     workers[1].kill()
-    said, statuses = finish(workers, 180)
+    said, statuses = finish(workers)
     assert statuses[0] not in (0, None), said[0][-1500:]
     assert training.load_model(workdir / training.CHECKPOINT).steps_done >= 2

@@ -26,7 +26,8 @@ def records(tmp_path_factory):
 
 
 def tiny_run(records, **settings):
-    tiny = {"model." + name: value for name, value in TINY.items() if name != "image_size"}
+    """The configuration of a short run of a tiny model, without local networks to save tracing."""
+    tiny = {"model." + name: value for name, value in TINY.items() if name != "image_size"} | {"model.regions": "none"}
     values = (
         tiny
         | {"training.batch_size": 2, "training.steps": 3, "training.evaluate_every": 2, "model.segmenter_steps": 1}
@@ -120,6 +121,7 @@ def test_sigterm_saves_and_the_same_command_resumes(records, tmp_path):
     workdir = tmp_path / "run"
     tiny = [f"--set=model.{name}={value}" for name, value in TINY.items() if name != "image_size"]
     steps = [
+        "--set=model.regions=none",
         "--set=model.segmenter_steps=100000",
         "--set=training.steps=100000",
         "--set=training.evaluate_every=100000",

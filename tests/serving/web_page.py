@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 CHROMIUM = Path("/usr/bin/chromium")
 PAGE = Path(__file__).parents[2] / "serving" / "web"
@@ -28,20 +29,25 @@ FLAGS = [
 
 
 def write_exports(folder: Path) -> Path:
-    """Export the packaged checkpoint as `seghgan`, and a tiny untrained model of the eight emotions as `emotions`.
+    """Export the packaged checkpoint as `seghgan`, and a fake model of the eight emotions as `emotions`.
 
     Returns the models.config that serves both.
     """
+    import fake_export
+
     from seghgan_tf import demo, pretrained
     from seghgan_tf.config import ModelConfig
     from seghgan_tf.export import export
+    from seghgan_tf.expressions import expression_space
     from seghgan_tf.model import SegHGAN
-    from tests.conftest import TINY
 
     model = SegHGAN(ModelConfig(**pretrained.facts(demo.CHECKPOINT)["model"]))
     pretrained.load_weights(model, demo.CHECKPOINT)
     export(model, folder / "seghgan", 1)
-    export(SegHGAN(TINY | {"expression_space": "emotions"}), folder / "emotions", 1)
+    space = expression_space("emotions").to_json()
+    emotions = fake_export.description(32) | {"expression": space}
+    with mock.patch.multiple(fake_export, LABELS=space["labels"], description=lambda _: emotions):
+        fake_export.write_export(folder / "emotions")
     names = ("seghgan", "emotions")
     entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
     config = folder / "models.config"

@@ -122,7 +122,7 @@ def save(name: str, arguments: argparse.Namespace, result: dict[str, Any]) -> No
         "date": time.strftime("%Y-%m-%d"),
         "size": arguments.size,
         "layers": arguments.layers,
-        "load_on_a_core_of_its_own": not arguments.together and (os.cpu_count() or 1) > 1,
+        "load_on_a_core_of_its_own": len(os.sched_getaffinity(0)) < (os.cpu_count() or 1),
         **result,
     }
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -58,15 +59,26 @@ class _View(NamedTuple):
     main: bool
 
 
-def make_faces(photo: Photo, how: Picturing, source: str) -> list[Face]:
+def make_faces(
+    photo: Photo, how: Picturing, source: str, on_mask: Callable[[Mask], None] = lambda mask: None
+) -> list[Face]:
     """Return the faces of a photo, one but for `faces="all"`, as they go into records.
 
-    A JPEG or PNG that already fits keeps its bytes. Labels, action units and mask belong to the main (largest) face. Raises Rejected.
+    A JPEG or PNG that already fits keeps its bytes. Labels, action units and mask belong to the main (largest) face; `on_mask` is
+    called with the class ids (H, W) that its record holds. Raises Rejected.
     """
     picture = images.open_picture(images.read_file(photo.path), how.max_pixels)
     mask = None if photo.mask is None else read_mask(photo, picture.image.size, how.max_pixels)
     views = _views(photo, picture.image, how)
-    return [_face(photo, picture, mask, view, number, how, source) for number, view in enumerate(views)]
+    viewed = [_viewed(picture.image, mask, view, how.size) for view in views]
+    faces = [
+        _face(photo, picture, *seen, view, number, how, source)
+        for number, (view, seen) in enumerate(zip(views, viewed, strict=True))
+    ]
+    for _, own in viewed:
+        if own is not None:
+            on_mask(own)
+    return faces
 
 
 def _views(photo: Photo, image: Image.Image, how: Picturing) -> list[_View]:
@@ -97,13 +109,19 @@ def _detected(image: Image.Image, how: Picturing) -> list[tuple[float, ...]]:
     return [face.points for face in (faces if how.faces == "all" else faces[:1])]
 
 
+def _viewed(image: Image.Image, mask: Mask | None, view: _View, size: int | None) -> tuple[Image.Image, Mask | None]:
+    """Return the picture of one face and the mask that goes with it, which only the main face has."""
+    mask = mask if view.main else None
+    if view.matrix is None or size is None:
+        return image, mask
+    image = align.warp(image, view.matrix, size) if view.aligned else align.crop(image, size)
+    return image, None if mask is None else align.warp_mask(mask, view.matrix, size)
+
+
 def _face(
-    photo: Photo, picture: images.Picture, mask: Mask | None, view: _View, number: int, how: Picturing, source: str
-) -> Face:
-    image = picture.image
-    if view.matrix is not None and how.size is not None:
-        image = align.warp(image, view.matrix, how.size) if view.aligned else align.crop(image, how.size)
-        mask = None if mask is None else align.warp_mask(mask, view.matrix, how.size)
+    photo: Photo, picture: images.Picture, image: Image.Image, mask: Mask | None, view: _View, number: int, how: Picturing,
+    source: str,
+) -> Face:  # fmt: skip
     if view.matrix is None and picture.storable:
         data, image_format = picture.data, picture.image_format
     else:
@@ -112,7 +130,7 @@ def _face(
         image_id=photo.image_id if number == 0 else f"{photo.image_id}#{number}",
         image=data, image_format=image_format, height=image.height, width=image.width, source=source,
         subject_id=photo.subject_id if view.main else None,
-        mask=encode_mask(mask) if mask is not None and view.main else None,
+        mask=None if mask is None else encode_mask(mask),
         aus=photo.aus if view.main else None, label=photo.label if view.main else None,
         valence=photo.valence if view.main else None, arousal=photo.arousal if view.main else None,
         alignment=None if view.matrix is None else tuple(view.matrix.ravel().tolist()),
@@ -132,12 +150,6 @@ def decode_mask(data: bytes) -> Mask:
     """Return the class ids that `encode_mask` wrote."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image, np.uint8)
-
-
-def count_pixels(data: bytes) -> list[int]:
-    """Return how many pixels of each class a mask has that `encode_mask` wrote."""
-    with Image.open(io.BytesIO(data)) as image:
-        return image.histogram()[: len(CLASSES)]
 
 
 def default_align(dataset: str) -> str:

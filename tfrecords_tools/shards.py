@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from seghgan_tf.regions import CLASSES
 from seghgan_tf.schema import Face, encode_face
-from tfrecords_tools.faces import Picturing, count_pixels, make_faces
+from tfrecords_tools.faces import Picturing, make_faces
+from tfrecords_tools.masks import Mask
 from tfrecords_tools.photo import Reject, Rejected, brief, readable
 from tfrecords_tools.plan import PLAN, Plan, raise_reject
 from tfrecords_tools.records import sha256, sync_folder, write_atomically
@@ -65,7 +67,7 @@ def convert_shard(
                 if stopped():
                     raise Stopped
                 try:
-                    faces = make_faces(photo, how, request["dataset"])
+                    faces = make_faces(photo, how, request["dataset"], tally.add_mask)
                 except Rejected as error:
                     tally.reject(Reject(brief(readable(photo.name)), error.reason, brief(error.detail)), on_error)
                     faces = []
@@ -119,13 +121,16 @@ class Tally:
         self.sizes[side if side in self.sizes or len(self.sizes) < 16 else "other"] += 1
         if face.mask is not None:
             self.masks += 1
-            self.pixels += count_pixels(face.mask)
         if face.aus is not None:
             self.expressions += 1
             self.units.update(face.aus.keys())
         if face.label is not None:
             self.labels[face.label] += 1
         self.affect += face.valence is not None and face.arousal is not None
+
+    def add_mask(self, mask: Mask) -> None:
+        """Count the pixels of a face's mask."""
+        self.pixels += Image.fromarray(mask).histogram()[: len(CLASSES)]
 
     def reject(self, reject: Reject, on_error: str) -> None:
         """Count a reject, or raise ValueError where `on_error` is "fail"."""

@@ -120,6 +120,29 @@ def test_a_version_that_is_not_there_is_taken_back_in_time(fleet):
     assert config.read_text() == before
 
 
+def test_the_gate_keeps_a_worse_model_from_promotion_and_lets_a_better_one_through(fleet):
+    config, folder, address = fleet
+    gate = ["gate", str(folder), "--models-config", str(config)]
+    chain = ["promote", "2", "--label", "stable", "--config-file", str(config), "--server", address, "--timeout", "30"]
+
+    def figures(version, miou):
+        path = folder / str(version) / "manifest.json"
+        found = json.loads(path.read_text())
+        found["training"]["figures"] = {"miou": miou, "error_ratio": 0.6}
+        path.write_text(json.dumps(found))
+
+    figures(1, 0.86)
+    figures(2, 0.80)
+    assert CliRunner().invoke(cli.app, gate).exception.exit_status == 3
+    assert answering(address, "stable") == 1
+    figures(2, 0.88)
+    assert CliRunner().invoke(cli.app, gate).exception is None
+    assert CliRunner().invoke(cli.app, chain).exception is None
+    assert answering(address, "stable") == 2
+    promote.promote(promote.ConfigFile(config), 1, "stable", address, timeout=30)
+    assert answering(address, "stable") == 1
+
+
 def test_a_third_version_is_refused_since_servers_hold_two(fleet):
     config, _, address = fleet
     text = config.read_text().replace("versions: 1", "versions: 1 versions: 2")

@@ -53,11 +53,14 @@ def test_openvino_agrees_to_a_ten_thousandth(export: Path, signature: str) -> No
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export of the checkpoint that comes with the package."""
-    from web_page import write_export
+    from seghgan_tf import demo, pretrained
+    from seghgan_tf.config import ModelConfig
+    from seghgan_tf.export import export
+    from seghgan_tf.model import SegHGAN
 
-    folder = tmp_path_factory.mktemp("packaged") / "export"
-    write_export(folder)
-    return folder / "1"
+    model = SegHGAN(ModelConfig(**pretrained.facts(demo.CHECKPOINT)["model"]))
+    pretrained.load_weights(model, demo.CHECKPOINT)
+    return export(model, tmp_path_factory.mktemp("packaged") / "export", 1)
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "segment", "analyze"])
@@ -78,6 +81,9 @@ def test_batching_changes_nothing_in_the_packaged_model(packaged: Path, run_serv
         signature(**{name: tf.constant(value[i : i + 1]) for name, value in inputs.items()})["edited"].numpy()
         for i in range(3)
     ]
-    with run_server(model_dir=packaged.parent) as (_, address), SegHGANClient(address) as client:
+    with (
+        run_server(model_dir=packaged.parent, enable_model_warmup=False) as (_, address),
+        SegHGANClient(address) as client,
+    ):
         served = client.predict("serving_default", inputs).outputs["edited"]
     np.testing.assert_allclose(served, np.concatenate(alone), rtol=0, atol=1e-5)

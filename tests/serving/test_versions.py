@@ -116,6 +116,8 @@ def _bad_warmup(folder: Path) -> None:
 FAULTS = {
     "truncated saved_model.pb": lambda folder: _truncate(folder / "saved_model.pb"),
     "corrupt variables": lambda folder: _truncate(folder / "variables" / "variables.data-00000-of-00001"),
+    "missing variables": lambda folder: shutil.rmtree(folder / "variables"),
+    "another export's manifest": lambda folder: shutil.copy(folder.parent / "1" / "manifest.json", folder),
     "half-written folder": lambda folder: (folder / "manifest.json").unlink(),
     "empty folder": lambda folder: (shutil.rmtree(folder), folder.mkdir()),
     "broken manifest": lambda folder: (folder / "manifest.json").write_text('{"manifest'),

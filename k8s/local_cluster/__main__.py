@@ -65,10 +65,14 @@ def embedded(overlay: str, folder: Path) -> list[Resource]:
 def exports(folder: Path) -> dict[str, Path]:
     """Write the folders of exports that stand in for model images."""
     kinds = {"good": {1: "0.5", 2: "0.25"}, "nan": {1: "nan", 2: "0.25"}}
+    writers = []
     for name, versions in kinds.items():
         for version, strength in versions.items():
             flags_ = [f"--version={version}", f"--size={SIZE}", "--layers=2", f"--strength={strength}"]
-            subprocess.run([sys.executable, FAKE, folder / name, *flags_], check=True, capture_output=True)
+            writers.append(subprocess.Popen([sys.executable, FAKE, folder / name, *flags_], stderr=subprocess.DEVNULL))
+    codes = [writer.wait() for writer in writers]
+    if any(codes):
+        raise OSError(f"{FAKE} could not write an export; run it by itself to see why")
     made = {name: folder / name for name in kinds}
     for name in ("both", "broken", "broken alone"):
         made[name] = folder / name

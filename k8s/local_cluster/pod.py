@@ -149,7 +149,7 @@ class Pod:
         container = self.container
         if container is None or container.exited() is not None:
             return
-        grace = float(self.template.spec.get("terminationGracePeriodSeconds", 30)) * self._scale
+        grace = float(self.template.spec.get("terminationGracePeriodSeconds", 30))  # a bound: not scaled
         end = time.monotonic() + grace
         hook = self._server.get("lifecycle", {}).get("preStop", {})
         if "sleep" in hook:

@@ -12,11 +12,9 @@ from tests.data_tools import layouts
 from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.masks import BISENET
-from tfrecords_tools.photo import Reject
 from tfrecords_tools.plan import Conversion
 from tfrecords_tools.readers import read_dataset
 from tfrecords_tools.readers.folder import read_folder
-from tfrecords_tools.readers.london import read_london
 from tfrecords_tools.records import read_split
 from tfrecords_tools.write import convert
 
@@ -297,23 +295,6 @@ def test_action_units_join_by_name_and_only_what_is_asked(tmp_path):
         )
     assert description["expression"]["labels"] == ["AU12", "AU25"]
     assert description["actions"] == {"joined": 4}
-
-
-def test_the_real_trees_convert_without_a_reject(tmp_path, faces_folder):
-    for name in ("CelebAMask-HQ", "label_maps"):
-        source = faces_folder / "celebamask" / name
-        table = ActionTable(str(source / "aus.csv"), ("AU12",))
-        entries = list(read_dataset("celebamask", source, {}, 1 << 26))
-        assert not [entry for entry in entries if isinstance(entry, Reject)]
-        conversion = Conversion("celebamask", str(source), Picturing(32), actions=table)
-        if name == "CelebAMask-HQ":
-            description = convert(conversion, tmp_path / name)
-            assert description["examples"] == description["masks"] == 200
-            assert description["rejected"] == []
-            assert description["with_units"] == 199
-    photos = list(read_london(faces_folder / "london"))
-    assert len(photos) == 172
-    assert sum(photo.points is not None for photo in photos) == 86
 
 
 def test_a_folder_reader_without_a_table_finds_every_image(tmp_path):

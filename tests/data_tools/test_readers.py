@@ -13,7 +13,7 @@ from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.masks import BISENET
 from tfrecords_tools.plan import Conversion
-from tfrecords_tools.readers import read_dataset
+from tfrecords_tools.readers import celebamask, read_dataset
 from tfrecords_tools.readers.folder import read_folder
 from tfrecords_tools.records import read_split
 from tfrecords_tools.write import convert
@@ -302,3 +302,34 @@ def test_a_folder_reader_without_a_table_finds_every_image(tmp_path):
     layouts.save_jpeg(tmp_path / "a" / "1.JPG", layouts.drawn(1)[0][0])
     (tmp_path / "notes.txt").write_text("no image")
     assert [entry.name for entry in read_folder(tmp_path)] == ["a/1.JPG", "b/2.jpg"]
+
+
+def test_celebamask_splits_follow_celebas_boundaries(tmp_path):
+    """The mapping counts from 0, CelebA's files from 1: 1..162770 train, 162771..182637 validation, 182638..202599 test."""
+    counts = {"train": 24_183, "validation": 2_993, "test": 2_824}
+    first = {"train": (1, 162_770), "validation": (162_771, 182_637), "test": (182_638, 202_599)}
+    rows, partition, told = ["idx orig_idx orig_file"], [], {}
+    for split, (low, high) in first.items():
+        for file in np.linspace(low, high, counts[split]).astype(int):
+            told[str(len(rows) - 1)] = split
+            rows.append(f"{len(rows) - 1} {file - 1} {file:06d}.jpg")
+            partition.append(f"{file:06d}.jpg {list(first).index(split)}")
+    (tmp_path / celebamask.MAPPING).write_text("\n".join(rows))
+    (tmp_path / celebamask.PARTITION).write_text("\n".join(partition))
+    assert celebamask._splits(tmp_path) == told
+    (tmp_path / celebamask.PARTITION).unlink()
+    found = celebamask._splits(tmp_path)
+    moved = [rows[int(number) + 1].split()[2] for number, split in told.items() if found[number] != split]
+    assert moved == ["162771.jpg", "182638.jpg"], "g_partition.py's limits lie one file beyond CelebA's"
+
+
+def test_a_link_to_itself_a_pipe_and_a_device_cost_their_neighbours_nothing(tmp_path):
+    source = tmp_path / "in"
+    layouts.save_jpeg(source / "good.jpg", layouts.drawn(1)[0][0])
+    (source / "itself.jpg").symlink_to("itself.jpg")
+    (source / "zeros.jpg").symlink_to("/dev/zero")
+    (source / "folder.jpg").mkdir()
+    os.mkfifo(source / "pipe.jpg")
+    description, found = converted("folder", source, tmp_path / "out")
+    assert sorted(found) == ["good.jpg"]
+    assert reasons(description) == {"unreadable_file": 3}

@@ -24,7 +24,7 @@ def _walk(root: str, inside: str, above: tuple[tuple[int, int], ...]) -> Iterato
     try:
         stat = os.stat(folder)
         with os.scandir(folder) as found:
-            entries = sorted((entry.name, entry.is_dir()) for entry in found)
+            entries = sorted((entry.name, _is_folder(entry)) for entry in found)
     except OSError as error:
         yield Reject(readable(inside), Reason.UNREADABLE, error.strerror or str(error))
         return
@@ -38,3 +38,10 @@ def _walk(root: str, inside: str, above: tuple[tuple[int, int], ...]) -> Iterato
             yield from _walk(root, path, (*above, here))
         elif name.lower().endswith(SUFFIXES):
             yield path
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: opening it tells
+        return False

@@ -1,11 +1,8 @@
 """The commands of `seghgan data`: make TFRecords of faces; each command imports what it needs."""
 
-import contextlib
 import enum
 import os
 import shlex
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,16 +40,13 @@ def draw(
 ) -> None:
     """Draw faces with exact masks and action units: no download, no licence, true edits known."""
     from rich.console import Console
-    from rich.progress import Progress
 
     from tfrecords_tools.draw import LEGIBLE, contact_sheet, draw_dataset
+    from tfrecords_tools.progress import progress
 
     console = Console()
-    with Progress(console=console) as bar:
-        task = bar.add_task("draw", total=train + validation + test)
-        draw_dataset(
-            output, train, validation, test, size, seed, pairs, lambda done, _: bar.update(task, completed=done)
-        )
+    with progress(console, "draw") as move:
+        draw_dataset(output, train, validation, test, size, seed, pairs, move)
     console.print(f"drawn: {output}")
     if sheet is not None:
         contact_sheet(sheet, max(size, LEGIBLE), sheet_people, seed)
@@ -237,6 +231,7 @@ def convert(
     from tfrecords_tools.faces import Picturing, default_align
     from tfrecords_tools.plan import Conversion
     from tfrecords_tools.pool import default_workers
+    from tfrecords_tools.progress import progress
     from tfrecords_tools.write import convert as convert_dataset
 
     given = {
@@ -263,42 +258,15 @@ def convert(
     )  # fmt: skip
     console = Console()
     try:
-        with _progress_bar(console, "convert") as progress:
+        with progress(console, "convert") as move:
             description = convert_dataset(
                 conversion, output, workers=workers or default_workers(), on_error=on_error.value, append=append,
-                beam_args=shlex.split(beam_args) if runner is Runner.beam else None, progress=progress,
+                beam_args=shlex.split(beam_args) if runner is Runner.beam else None, progress=move,
             )  # fmt: skip
     except KeyboardInterrupt:
         console.print("stopped; what is finished is kept, and the same command goes on")
         raise typer.Exit(130) from None
     _summarise(console, output, description, quiet=on_error is OnError.skip)
-
-
-@contextlib.contextmanager
-def _progress_bar(console: "Console", what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with rate and time left; yields the function that moves it (done, of all)."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(what, total=None, rate="")
-        first: list[tuple[float, int]] = []
-
-        def move(done: int, total: int) -> None:
-            now = time.monotonic()
-            first.append((now, done))
-            began, before = first[0]
-            del first[1:]
-            rate = f"{(done - before) / (now - began):.1f}/s" if now > began + 1 else ""
-            bar.update(task, completed=done, total=total, rate=rate)
-
-        yield move
 
 
 def _summarise(console: "Console", output: Path, description: dict[str, Any], quiet: bool) -> None:
@@ -348,11 +316,12 @@ def validate(
     from rich.console import Console
 
     from tfrecords_tools.pool import default_workers
+    from tfrecords_tools.progress import progress
     from tfrecords_tools.validate import validate as find_problems
 
     console = Console()
-    with _progress_bar(console, "validate") as progress:
-        problems = find_problems(folder, workers or default_workers(), progress)
+    with progress(console, "validate") as move:
+        problems = find_problems(folder, workers or default_workers(), move)
     for problem in problems[:show]:
         console.print(problem, markup=False, highlight=False)
     if problems:
@@ -370,8 +339,9 @@ def merge(
     from rich.console import Console
 
     from tfrecords_tools.merge import merge as merge_folders
+    from tfrecords_tools.progress import progress
 
     console = Console()
-    with _progress_bar(console, "merge") as progress:
-        description = merge_folders(folders, output, progress)
-    _summarise(console, output, description, quiet=True)
+    with progress(console, "merge") as move:
+        description = merge_folders(folders, output, move)
+    _summarise(console, output, description, quiet=False)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,7 +45,7 @@ def run_in_processes(
         more, waiting = iter(shards), set[Future[None]]()
         while True:
             room = itertools.islice(more, AHEAD * workers - len(waiting))
-            waiting |= {pool.submit(_work, output, split, number, on_error) for split, number in room}
+            waiting |= {_submit(pool, _work, output, split, number, on_error) for split, number in room}
             if not waiting:
                 break
             finished, waiting = wait(waiting, timeout=0.25, return_when=FIRST_COMPLETED)
@@ -67,7 +68,28 @@ def _context() -> Any:
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(["tfrecords_tools.shards"])
+        resource_tracker.ensure_running()  # which would take the mask away
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()  # and inherits the mask: a terminal's Ctrl-C reaches it too
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    """Submit a task, and put an interrupt off until it is: a worker cut in its start would outlive its pool and complain."""
+    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+        return pool.submit(function, *arguments)
+    interrupts: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+    try:
+        future = pool.submit(function, *arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt
+    return future
 
 
 def map_in_processes(
@@ -83,7 +105,7 @@ def map_in_processes(
     ) as pool:
         running: deque[Future[Result]] = deque()
         for argument in arguments:
-            running.append(pool.submit(function, argument))
+            running.append(_submit(pool, function, argument))
             if len(running) == AHEAD * workers:
                 yield running.popleft().result()
         while running:

@@ -155,8 +155,9 @@ def start(source, output, *more):
         *more,
     ]
     return subprocess.Popen(
-        [os.fspath(each) for each in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [os.fspath(each) for each in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def prepared(source, output, workers=1):
@@ -247,12 +248,14 @@ def test_workers_end_with_their_killed_parent_and_the_work_goes_on(source, undis
     assert contents(tmp_path / "out") == undisturbed
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(source, undisturbed, tmp_path):
+@pytest.mark.parametrize("delay", [0, 0.7])
+def test_ctrl_c_says_that_the_same_command_goes_on(source, undisturbed, tmp_path, delay):
     process = start(source, tmp_path / "out", "--workers", "2")
     deadline = time.monotonic() + 60
     while not (tmp_path / "out" / ".journal" / "plan.sqlite").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the command
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "the same command goes on" in out + err

@@ -1,0 +1,54 @@
+"""How far a long command is: a bar in a terminal, a plain line every so often in a log."""
+
+import contextlib
+import datetime
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+SECONDS_A_LINE = 10.0
+"""Time between two lines of a log."""
+
+
+class _Pace:
+    """The rate since the first count, and the time left; what was done before, by an earlier run, does not count."""
+
+    def __init__(self) -> None:
+        self.first: tuple[float, int] | None = None
+
+    def words(self, done: int, total: int) -> str:
+        """Return for example "152.3/s, 0:01:05 left", or nothing in the first second."""
+        now = time.monotonic()
+        began, before = self.first = self.first or (now, done)
+        if now < began + 1 or done == before:
+            return ""
+        rate = (done - before) / (now - began)
+        return f"{rate:.1f}/s, {datetime.timedelta(seconds=round((total - done) / rate))} left"
+
+
+@contextlib.contextmanager
+def progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far `what` is; yields the function to call with the number done and the number of all."""
+    pace = _Pace()
+    if not console.is_terminal:
+        yield _lines(console, what, pace)
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(what, total=None, pace="")
+        yield lambda done, total: bar.update(task, completed=done, total=total, pace=pace.words(done, total))
+
+
+def _lines(console: Console, what: str, pace: _Pace) -> Callable[[int, int], None]:
+    last = time.monotonic()
+
+    def move(done: int, total: int) -> None:
+        nonlocal last
+        words = pace.words(done, total)
+        if time.monotonic() >= last + SECONDS_A_LINE:
+            last = time.monotonic()
+            console.print(f"{what}: {done} of {total}{words and ', ' + words}", highlight=False)
+
+    return move

@@ -12,7 +12,9 @@ from seghgan_tf.expressions import AUS, expression_space
 from seghgan_tf.regions import CLASSES
 from seghgan_tf.schema import DATASET_FILE, read_dataset_json
 from tfrecords_tools.census import Census, open_census
+from tfrecords_tools.photo import readable
 from tfrecords_tools.records import SPLITS, read_shard, sha256, sync_folder, write_atomically
+from tfrecords_tools.rejects import most_frequent, open_rejects
 
 SUMMED = ("masks", "with_units", "with_affect")
 
@@ -20,9 +22,9 @@ SUMMED = ("masks", "with_units", "with_affect")
 def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """Copy the shards of several folders into `output` and return what its `dataset.json` says.
 
-    The expression space is the action units that all folders have, or the one space they share. The folder appears
-    when all of it is there. In memory is a line of `dataset.json` for each shard, about 250 bytes for 1024 records. Raises
-    ValueError for spaces without anything in common, ids that are in two folders, subjects that are in two splits,
+    The expression space is the action units that all folders have, or the one space they share. `rejected.csv` has the rows of
+    all folders, each file after its folder as given here. The folder appears when all of it is there. In memory is a line of
+    `dataset.json` for each shard, about 250 bytes for 1024 records. Raises ValueError for spaces without anything in common, ids that are in two folders, subjects that are in two splits,
     damaged shards, and an output that holds anything.
     """
     output, folders = Path(output), [Path(folder) for folder in folders]
@@ -38,7 +40,13 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
     try:
         with open_census() as census:
             splits = _copy(folders, descriptions, part, census, progress)
-        description = _described(folders, descriptions, space, splits)
+        with open_rejects(part, part) as rejects:
+            for folder, each in zip(folders, descriptions, strict=True):
+                rejects.take_over(folder, each, readable(f"{folder}/"))
+        description = {
+            **_described(folders, descriptions, space, splits),
+            "rejected": most_frequent(rejects.reasons), "excluded": most_frequent(rejects.excluded),
+        }  # fmt: skip
         write_atomically(part / DATASET_FILE, (json.dumps(description, indent=1) + "\n").encode())
         if output.exists():
             output.rmdir()
@@ -127,9 +135,7 @@ def _described(
     splits: dict[str, Any],
 ) -> dict[str, Any]:
     totals: Counter[str] = Counter()
-    lists: dict[str, Counter[str]] = {
-        key: Counter() for key in ("units", "labels", "sizes", "actions", "rejected", "excluded")
-    }
+    lists: dict[str, Counter[str]] = {key: Counter() for key in ("units", "labels", "sizes", "actions")}
     for each in descriptions:
         examples = sum(entry["examples"] for entry in each["splits"].values())
         drawn = (
@@ -137,8 +143,7 @@ def _described(
         )  # drawn faces have everything, and their description says so by its source
         totals.update({key: each.get(key, examples if drawn and key != "with_affect" else 0) for key in SUMMED})
         for key, counter in lists.items():
-            found = each.get(key, {})
-            counter.update({entry["reason"]: entry["count"] for entry in found} if isinstance(found, list) else found)
+            counter.update(each.get(key, {}))
         if drawn:
             lists["units"].update(dict.fromkeys(AUS, examples))
             lists["sizes"].update({f"{each['image_size']}x{each['image_size']}": examples})
@@ -152,7 +157,6 @@ def _described(
         "image_size": sizes.pop() if len(sizes) == 1 else None, "splits": splits,
         "examples": sum(entry["examples"] for entry in splits.values()), **{key: totals[key] for key in SUMMED}, "expression": space,
         **{key: dict(lists[key]) for key in ("units", "labels", "sizes", "actions")},
-        **{key: [{"reason": reason, "count": count} for reason, count in lists[key].items()] for key in ("rejected", "excluded")},
         "class_pixels": pixels,
         "class_frequency": {name: round(count / whole, 6) for name, count in zip(CLASSES, pixels, strict=True)} if whole else {},
         "folders": [folder.name for folder in folders],

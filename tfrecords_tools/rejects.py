@@ -16,17 +16,13 @@ REJECTED_FILE = "rejected.csv"
 
 
 class Rejects:
-    """Counts rejects by reason and writes a row for each; rows of earlier generations stay before them."""
+    """Counts rejects by reason and writes a row for each."""
 
-    def __init__(self, path: Path, before: dict[str, Any], stream: TextIO) -> None:
-        self.reasons: Counter[str] = Counter({each["reason"]: each["count"] for each in before.get("rejected", ())})
-        self.excluded: Counter[str] = Counter({each["reason"]: each["count"] for each in before.get("excluded", ())})
+    def __init__(self, stream: TextIO) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.excluded: Counter[str] = Counter()
         self._rows = csv.writer(stream, lineterminator="\n")
         self._rows.writerow(("file", "reason", "detail"))
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as old:
-                # what a conversion that was cut has added already is added anew
-                self._rows.writerows(itertools.islice(csv.reader(old), 1, 1 + self.reasons.total()))
 
     def add(self, reject: Reject) -> None:
         """Take in a reject; an excluded one is only counted."""
@@ -34,16 +30,28 @@ class Rejects:
         if not reject.excluded:
             self._rows.writerow((reject.file, reject.reason, reject.detail))
 
+    def take_over(self, folder: Path, description: dict[str, Any], prefix: str = "") -> None:
+        """Take in what a finished folder of this description left out; `prefix` goes before each file's name."""
+        told = Counter({each["reason"]: each["count"] for each in description.get("rejected", ())})
+        self.reasons.update(told)
+        self.excluded.update({each["reason"]: each["count"] for each in description.get("excluded", ())})
+        path = folder / REJECTED_FILE
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8", errors="backslashreplace") as old:
+                # what a conversion that was cut has added already is added anew
+                for row in itertools.islice(csv.reader(old), 1, 1 + told.total()):
+                    self._rows.writerow([prefix + cell if column == 0 else cell for column, cell in enumerate(row)])
+
 
 @contextlib.contextmanager
-def open_rejects(output: Path, before: dict[str, Any], aside: Path) -> Iterator[Rejects]:
-    """Open the file of a folder whose description so far is `before`; it is written in `aside` and given its name at the end.
+def open_rejects(output: Path, aside: Path) -> Iterator[Rejects]:
+    """Open the file of a folder; it is written in `aside` and given its name at the end.
 
     Where there is nothing to say there is no file.
     """
     path, part = output / REJECTED_FILE, aside / f"{REJECTED_FILE}.part"
     with part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        rejects = Rejects(path, before, stream)
+        rejects = Rejects(stream)
         yield rejects
         stream.flush()
         os.fsync(stream.fileno())

@@ -185,7 +185,8 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
     units, labels, sizes = (Counter(before.get(key, {})) for key in ("units", "labels", "sizes"))
     pixels = before.get("class_pixels", [0] * len(CLASSES))
     splits = {split: before.get("splits", {}).get(split, {"examples": 0, "shards": []}) for split in SPLITS}
-    with open_rejects(output, before, output / JOURNAL) as rejects:
+    with open_rejects(output, output / JOURNAL) as rejects:
+        rejects.take_over(output, before)
         for reject in plan.rejects():
             rejects.add(reject)
         for split, number in plan.shards():

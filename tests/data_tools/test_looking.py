@@ -1,5 +1,6 @@
 """What inspect, validate and merge say of folders of records: sound ones, and ones that were damaged on purpose."""
 
+import csv
 import json
 
 import numpy as np
@@ -119,6 +120,37 @@ def test_merged_folders_hold_every_record_as_it_was(folder, tmp_path):
     assert description["source"] == "celebamask+london"
     assert description["expression"]["labels"] == ["AU12", "AU25"]
     assert validate(tmp_path / "both") == []
+
+
+def test_a_merged_folder_tells_what_each_of_its_parts_left_out(folder, tmp_path, monkeypatch):
+    source = layouts.london(tmp_path / "in", 4)
+    (source / "neutral_front" / "003_03.jpg").write_bytes(b"")
+    (source / "smiling_front" / "004_08.jpg").write_text("no image")
+    names = [f"neutral_front/00{person}_03.jpg" for person in range(1, 5)]
+    table = layouts.write_aus(tmp_path / "two.csv", names, layouts.drawn(4)[2])
+    convert(
+        Conversion("london", str(source), Picturing(64, "landmarks"), actions=ActionTable(str(table))), tmp_path / "b"
+    )
+    rewritten(folder, lambda about: about.update(excluded=[{"reason": "no_face", "count": 5}]))
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["merge", "both", "out", "b"])
+    assert done.exit_code == 0, done.output
+    assert "rejected: 2 empty_file" in done.output
+    about = json.loads((tmp_path / "both" / "dataset.json").read_text())
+    assert about["rejected"] == [{"reason": "empty_file", "count": 2}, {"reason": "not_an_image", "count": 1}]
+    assert about["excluded"] == [{"reason": "no_face", "count": 5}]
+    rows = list(csv.reader((tmp_path / "both" / "rejected.csv").read_text().splitlines()))
+    assert rows[0] == ["file", "reason", "detail"]
+    assert rows[1:] == [
+        [f"{part}/{row[0]}", *row[1:]]
+        for part in ("out", "b")
+        for row in list(csv.reader((tmp_path / part / "rejected.csv").read_text().splitlines()))[1:]
+    ]
+    assert {tuple(row[:2]) for row in rows[1:]} == {
+        ("out/6.jpg", "empty_file"),
+        ("b/neutral_front/003_03.jpg", "empty_file"),
+        ("b/smiling_front/004_08.jpg", "not_an_image"),
+    }
 
 
 def test_merging_refuses_what_does_not_belong_together(folder, tmp_path):

@@ -33,7 +33,8 @@ def plan(folder, count):
 
 def rejects(folder, count):
     for before in ({}, {"rejected": [{"reason": "too_small", "count": count}]}):
-        with open_rejects(folder, before, folder) as opened:
+        with open_rejects(folder, folder) as opened:
+            opened.take_over(folder, before)
             for number in range(count):
                 opened.add(Reject(f"{number}.jpg", "too_small", "8 x 8"))
     with (folder / "rejected.csv").open() as lines:

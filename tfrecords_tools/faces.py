@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,6 +36,11 @@ class Picturing:
     max_pixels: int = 64_000_000
     jpeg_quality: int = 95
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether a photo may give several faces."""
+        return self.align != "none" and self.faces == "all"
+
     def __post_init__(self) -> None:
         for name, known in (("align", ALIGN), ("faces", FACES)):
             if getattr(self, name) not in known:
@@ -62,7 +68,7 @@ class _View(NamedTuple):
 def make_faces(
     photo: Photo, how: Picturing, source: str, on_mask: Callable[[Mask], None] = lambda mask: None
 ) -> list[Face]:
-    """Return the faces of a photo, one but for `faces="all"`, as they go into records.
+    """Return the faces of a photo, one but for `faces="all"`, as they go into records; further ones add #1, #2, ... to its id.
 
     A JPEG or PNG that already fits keeps its bytes. Labels, action units and mask belong to the main (largest) face; `on_mask` is
     called with the class ids (H, W) that its record holds. Raises Rejected.
@@ -127,7 +133,7 @@ def _face(
     else:
         data, image_format = images.encode_image(image, how.jpeg_quality)
     return Face(
-        image_id=photo.image_id if number == 0 else f"{photo.image_id}#{number}",
+        image_id=f"{photo.image_id}#{number}" if number else photo.image_id,
         image=data, image_format=image_format, height=image.height, width=image.width, source=source,
         subject_id=photo.subject_id if view.main else None,
         mask=None if mask is None else encode_mask(mask),
@@ -135,6 +141,15 @@ def _face(
         valence=photo.valence if view.main else None, arousal=photo.arousal if view.main else None,
         alignment=None if view.matrix is None else tuple(view.matrix.ravel().tolist()),
     )  # fmt: skip
+
+
+def is_further(image_id: str) -> bool:
+    """Tell whether an id has the form of a photo's second, third, ... face in `make_faces`.
+
+    >>> is_further("crowd.jpg#2"), is_further("#2.jpg"), is_further("crowd#0")
+    (True, False, False)
+    """
+    return re.search(r"#[1-9][0-9]*\Z", image_id) is not None
 
 
 def encode_mask(mask: Mask) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from seghgan_tf import __version__
 from tfrecords_tools.actions import ActionTable
-from tfrecords_tools.faces import Picturing
+from tfrecords_tools.faces import Picturing, is_further
 from tfrecords_tools.photo import Photo, Reason, Reject, brief, readable
 from tfrecords_tools.records import SPLITS, sync_folder
 
@@ -125,9 +125,15 @@ class PlanWriter:
         self._db.execute("INSERT OR IGNORE INTO known VALUES (?)", (image_id,))
         self._db.execute("INSERT OR IGNORE INTO people VALUES (?, ?)", (_hash(seed, person), split))
 
-    def add(self, entries: Iterable[Photo | Reject], seed: int, fail: bool) -> None:
-        """Take in what a reader yields. Raises ValueError at the first reject with `fail`."""
+    def add(self, entries: Iterable[Photo | Reject], seed: int, fail: bool, several: bool = False) -> None:
+        """Take in what a reader yields; where photos may give `several` faces, the ids of these are no photo's.
+
+        Raises ValueError at the first reject with `fail`.
+        """
         for entry in entries:
+            if isinstance(entry, Photo) and several and is_further(entry.image_id):
+                detail = f"{entry.image_id} would be another photo's further face with --faces all; rename it"
+                entry = Reject(readable(entry.name), Reason.DUPLICATE, detail)
             if isinstance(entry, Photo):
                 if self._db.execute("SELECT 1 FROM known WHERE id = ?", (entry.image_id,)).fetchone():
                     self.already_there += 1

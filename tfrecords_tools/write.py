@@ -164,7 +164,7 @@ def _make_plan(conversion: Conversion, output: Path, before: dict[str, Any] | No
         if conversion.actions is not None:
             actions.load(conversion.actions)
             entries = actions.join(entries)
-        writer.add(entries, conversion.seed, fail)
+        writer.add(entries, conversion.seed, fail, conversion.picturing.takes_several)
         if conversion.actions is not None:
             actions.check_joined(conversion.actions)
         about = {"generation": _generation(before), "actions": dict(sorted(actions.counts.items()))}

@@ -1,13 +1,20 @@
 """Alignment brings five landmarks to one frame, moves masks with photos, and can be undone."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from tests.data_tools import layouts
+from tests.data_tools.test_readers import reasons, records
 from tfrecords_tools import align
 from tfrecords_tools.faces import Picturing, make_faces
 from tfrecords_tools.photo import Photo, Reason, Rejected
+from tfrecords_tools.plan import Conversion
+from tfrecords_tools.validate import validate
+from tfrecords_tools.write import convert
 
 FRAME = np.array(align.FRAME)
 
@@ -122,14 +129,13 @@ def test_settings_that_cannot_be_are_refused(options, words):
 
 
 @pytest.fixture(scope="module")
-def two_faces(tmp_path_factory, faces_folder):
-    """A photo of two people beside one another, the right one larger."""
+def two_faces(tmp_path_factory):
+    """A photo of the astronaut twice, at the right larger."""
     pytest.importorskip("mtcnn", reason="needs mtcnn: pip install 'seghgan-tf[data]'")
-    small = Image.open(faces_folder / "london" / "neutral_front" / "001_03.jpg").resize((300, 300))
-    large = Image.open(faces_folder / "london" / "neutral_front" / "002_03.jpg").resize((420, 420))
-    both = Image.new("RGB", (720, 420), "white")
-    both.paste(small, (0, 60))
-    both.paste(large, (300, 0))
+    astronaut = Image.fromarray(data.astronaut()).crop((140, 0, 310, 200))
+    both = Image.new("RGB", (400, 260), "white")
+    both.paste(astronaut.resize((119, 140)), (10, 60))
+    both.paste(astronaut.resize((204, 240)), (180, 10))
     path = tmp_path_factory.mktemp("faces") / "both.png"
     both.save(path)
     return path
@@ -140,13 +146,39 @@ def test_mtcnn_finds_faces_and_the_largest_comes_first(two_faces):
     (largest,) = make_faces(photo, Picturing(64, "mtcnn"), "test")
     matrix = np.array(largest.alignment).reshape(2, 3)
     middle = np.linalg.solve(matrix[:, :2], 64 * FRAME[:2].mean(0) - matrix[:, 2])
-    assert middle[0] > 300
+    assert middle[0] > 180
     first, second = make_faces(photo, Picturing(64, "mtcnn", faces="all"), "test")
     assert first == largest
     assert (second.image_id, second.subject_id, second.label) == ("both#1", None, None)
+    matrix = np.array(second.alignment).reshape(2, 3)
+    assert np.linalg.solve(matrix[:, :2], 64 * FRAME[:2].mean(0) - matrix[:, 2])[0] < 129
     with pytest.raises(Rejected) as caught:
         make_faces(photo, Picturing(64, "mtcnn", faces="error"), "test")
     assert caught.value.reason == Reason.SEVERAL_FACES
+
+
+@pytest.mark.parametrize(
+    ("faces", "ids", "told"),
+    [
+        ("largest", ["both", "both#1", "other"], {}),
+        ("all", ["both", "both#1", "other", "other#1"], {"duplicate_id": 1}),
+        ("error", [], {"several_faces": 3}),
+    ],
+)
+def test_several_faces_in_a_photo_give_records_whose_ids_are_their_own(tmp_path, two_faces, faces, ids, told):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        shutil.copyfile(two_faces, source / name)
+    (source / "labels.csv").write_text("filename,id,label\na.png,both#1,sad\nb.png,both,happy\nc.png,other,happy\n")
+    description = convert(Conversion("folder", str(source), Picturing(64, "mtcnn", faces)), tmp_path / "out")
+    found = records(tmp_path / "out")
+    assert sorted(found) == ids
+    assert reasons(description) == told
+    assert validate(tmp_path / "out") == []
+    if faces == "all":
+        assert found["both"][0] == found["both#1"][0]
+        assert (found["both"][1].label, found["both#1"][1].label) == (1, None)
 
 
 def test_a_photo_without_a_face_is_rejected(tmp_path, two_faces):

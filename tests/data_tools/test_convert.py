@@ -12,11 +12,13 @@ import sys
 import time
 
 import pytest
+from typer.testing import CliRunner
 
 from seghgan_tf.schema import decode_face, encode_face, read_dataset_json
 from tests.conftest import ROOT
 from tests.data_tools import layouts
 from tests.data_tools.test_readers import reasons, records
+from tfrecords_tools.cli import app
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.plan import Conversion
 from tfrecords_tools.validate import validate
@@ -108,6 +110,18 @@ def test_fail_stops_at_the_first_bad_file_and_keeps_what_was_finished(source, un
     assert not (tmp_path / "out" / "dataset.json").exists()
     convert(request(source), tmp_path / "out")
     assert contents(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.parametrize("on_error", ["report", "skip"])
+def test_skip_lists_rejects_in_the_file_and_not_on_the_screen(source, undisturbed, tmp_path, on_error):
+    command = ["convert", "folder", source, tmp_path / "out", "--size", "48", "--shard-size", "8", "--workers", "1"]
+    done = CliRunner().invoke(app, [*map(str, command), "--on-error", on_error])
+    assert done.exit_code == 0, done.output
+    for words in ("rejected: 1 empty_file", "rejected: 1 not_an_image", "each rejected file and why"):
+        assert (words in done.output) == (on_error == "report")
+    assert "train 34" in done.output
+    assert (tmp_path / "out" / "rejected.csv").read_bytes() == undisturbed["rejected.csv"]
+    assert contents(tmp_path / "out").keys() == undisturbed.keys()
 
 
 def test_a_folder_with_other_files_is_not_written_to(source, tmp_path):

@@ -1,6 +1,8 @@
 """Every published layout, made from drawn faces, comes back from its records: pixels, masks, action units, labels, splits."""
 
 import os
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tfrecords_tools.faces import Picturing
 from tfrecords_tools.masks import BISENET
 from tfrecords_tools.plan import Conversion
 from tfrecords_tools.readers import celebamask, read_dataset
+from tfrecords_tools.readers.files import image_files
 from tfrecords_tools.readers.folder import read_folder
 from tfrecords_tools.records import read_split
 from tfrecords_tools.write import convert
@@ -333,3 +336,26 @@ def test_a_link_to_itself_a_pipe_and_a_device_cost_their_neighbours_nothing(tmp_
     description, found = converted("folder", source, tmp_path / "out")
     assert sorted(found) == ["good.jpg"]
     assert reasons(description) == {"unreadable_file": 3}
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """Folders in folders, 1,200 deep, with a photo in the innermost and one beside the first."""
+    layouts.save_jpeg(tmp_path / "in" / "z.jpg", layouts.drawn(1)[0][0])
+    folders = [os.fspath(tmp_path / "in" / "f")]
+    folders += [folders[0] + "/f" * more for more in range(1, 1_200)]
+    for folder in folders:
+        os.mkdir(folder)
+    shutil.copyfile(tmp_path / "in" / "z.jpg", folders[-1] + "/a.jpg")
+    yield tmp_path / "in"
+    os.remove(folders[-1] + "/a.jpg")
+    for folder in reversed(folders):  # shutil.rmtree gives up at such a depth
+        os.rmdir(folder)
+
+
+def test_folders_deeper_than_the_recursion_limit_are_walked(deep, tmp_path):
+    assert sys.getrecursionlimit() < 1_200
+    description, found = converted("folder", deep, tmp_path / "out")
+    assert list(image_files(deep)) == ["f/" * 1_200 + "a.jpg", "z.jpg"]
+    assert sorted(found) == ["f/" * 1_200 + "a.jpg", "z.jpg"]
+    assert description["rejected"] == []

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tfrecords_tools.images import SUFFIXES
 from tfrecords_tools.photo import Reason, Reject, readable
@@ -16,28 +17,43 @@ def image_files(root: Path) -> Iterator[str | Reject]:
     """
     if not Path(root).is_dir():
         raise ValueError(f"`source` must be a folder. Received: {root}")
-    yield from _walk(str(root), "", ())
-
-
-def _walk(root: str, inside: str, above: tuple[tuple[int, int], ...]) -> Iterator[str | Reject]:
-    folder = os.path.join(root, inside)
-    try:
-        stat = os.stat(folder)
-        with os.scandir(folder) as found:
-            entries = sorted((entry.name, _is_folder(entry)) for entry in found)
-    except OSError as error:
-        yield Reject(readable(inside), Reason.UNREADABLE, error.strerror or str(error))
-        return
-    here = (stat.st_dev, stat.st_ino)
-    if here in above:
-        yield Reject(readable(inside), Reason.LOOP, "this link leads back to a folder it lies in")
-        return
-    for name, is_folder in entries:
+    levels = [_Level("", (-1, -1), [("", True)])]
+    while levels:
+        inside, _, entries = levels[-1]
+        if not entries:
+            levels.pop()
+            continue
+        name, is_folder = entries.pop()
         path = f"{inside}/{name}" if inside else name
-        if is_folder:
-            yield from _walk(root, path, (*above, here))
-        elif name.lower().endswith(SUFFIXES):
-            yield path
+        if not is_folder:
+            if name.lower().endswith(SUFFIXES):
+                yield path
+            continue
+        try:
+            level = _listed(str(root), path)
+        except OSError as error:
+            yield Reject(readable(path), Reason.UNREADABLE, error.strerror or str(error))
+            continue
+        if any(level.place == each.place for each in levels):
+            yield Reject(readable(path), Reason.LOOP, "this link leads back to a folder it lies in")
+        else:
+            levels.append(level)
+
+
+class _Level(NamedTuple):
+    """A folder on the way: its path below the root, device and inode, and what is left of its names, the first one last."""
+
+    inside: str
+    place: tuple[int, int]
+    entries: list[tuple[str, bool]]
+
+
+def _listed(root: str, inside: str) -> _Level:
+    folder = os.path.join(root, inside)
+    stat = os.stat(folder)
+    with os.scandir(folder) as found:
+        entries = sorted(((entry.name, _is_folder(entry)) for entry in found), reverse=True)
+    return _Level(inside, (stat.st_dev, stat.st_ino), entries)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -52,8 +52,8 @@ bench: $(INSTALLED) ## Measure conversion, the loader and one training step
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/train_step.py
 
-k8s-validate: $(INSTALLED) $(K8S_TOOLS) ## Validate the Kubernetes manifests offline
-	$(BIN)/python -m k8s.validate
+k8s-validate: $(INSTALLED) $(K8S_TOOLS) ## Validate the Kubernetes manifests offline; TARGET=overlays/... checks that one is filled in
+	$(BIN)/python -m k8s.validate $(TARGET)
 
 beam: $(BEAM) ## Install Apache Beam beside .venv, for the test of the Beam runner
 

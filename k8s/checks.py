@@ -10,6 +10,7 @@ ROOM = 1.3
 ENDPOINT_SECONDS = 5
 CLIENT_DEADLINE = 30
 """Default `timeout` of SegHGANClient."""
+IMAGE = re.compile(r"[\w./-]+:(?!latest@)[\w.-]+@sha256:[0-9a-f]{64}")
 
 Resource = dict[str, Any]
 
@@ -90,9 +91,8 @@ def _images(resources: list[Resource]) -> Iterator[str]:
         images = [one.get("image", "") for one in [*spec["containers"], *spec.get("initContainers", [])]]
         images += [one["image"]["reference"] for one in spec.get("volumes", []) if "image" in one]
         for image in images:
-            pinned = "@sha256:" in image or ":" in image.rsplit("/", 1)[-1]
-            if not pinned or image.endswith(":latest"):
-                yield f"{name}: image {image!r} must be pinned"
+            if not IMAGE.fullmatch(image):
+                yield f"{name}: image {image!r} must be pinned by tag and digest"
 
 
 def _strings(node: Any) -> Iterator[str]:
@@ -112,6 +112,17 @@ def _placeholders(resources: list[Resource]) -> Iterator[str]:
         for text in _strings(resource):
             if re.search(r"REPLACE_?ME|CHANGE_?ME|<[A-Z_]{3,}>|TODO", text):
                 yield f"{resource['kind']}/{resource['metadata']['name']}: a placeholder is left: {text[:80]!r}"
+
+
+def unset(resources: list[Resource]) -> list[str]:
+    """Return the parameters of a target that still have the values they were shipped with, which cannot work."""
+    found = {
+        f"{resource['kind']}/{resource['metadata']['name']}: still to be filled in: {text[:160]}"
+        for resource in resources
+        for text in _strings(resource)
+        if re.search(r"(registry|models)\.example/|\b0{64}\b", text)
+    }
+    return sorted(found)
 
 
 def _secrets(resources: list[Resource]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """JSON Schemas of the kinds that other controllers bring, from the models their own projects publish, closed to unknown fields.
 
-Two sorts of models: classes that list their fields in `openapi_types` (KServe, the training operator), which are read and never
-run, and pydantic classes (Kubeflow Trainer, JobSet, the Prometheus operator), which write their schemas themselves.
+Three sorts: classes that list their fields in `openapi_types` (KServe, the training operator), which are read and never run;
+pydantic classes (Kubeflow Trainer, JobSet, the Prometheus operator), which write their schemas themselves; and one schema kept
+here (Flink, whose project publishes no wheel).
 """
 
 import ast
@@ -26,6 +27,8 @@ LISTED = {
     ("serving.kserve.io/v1beta1", "InferenceService"): ("kserve", "V1beta1InferenceService"),
 }
 """Package folder and class of each kind whose class lists its fields."""
+KEPT = {("flink.apache.org/v1beta1", "FlinkDeployment"): "flinkdeployment.json"}
+"""File of each kind whose schema is kept here; the file names its source."""
 PYDANTIC = {
     ("jobset.x-k8s.io/v1alpha2", "JobSet"): ("kubeflow_trainer_api.models", "JobsetV1alpha2JobSet"),
     ("trainer.kubeflow.org/v1alpha1", "TrainJob"): ("kubeflow_trainer_api.models", "TrainerV1alpha1TrainJob"),
@@ -54,7 +57,7 @@ Schema = dict[str, Any]
 
 def knows(resource: dict[str, Any]) -> bool:
     """Say whether there is a schema for this resource's kind."""
-    return (resource["apiVersion"], resource["kind"]) in {**LISTED, **PYDANTIC}
+    return (resource["apiVersion"], resource["kind"]) in {**LISTED, **KEPT, **PYDANTIC}
 
 
 def custom_problems(resource: dict[str, Any]) -> list[str]:
@@ -82,7 +85,11 @@ def _validator(version: str, kind: str) -> jsonschema.Draft202012Validator:
     if not MODELS.is_dir():
         raise RuntimeError(f"The models of custom kinds are missing from {MODELS}: run `make k8s-validate`")
     key = (version, kind)
-    schema = _listed(*LISTED[key]) if key in LISTED else _pydantic(*PYDANTIC[key])
+    if key in KEPT:
+        text = (Path(__file__).parent / KEPT[key]).read_text()
+        schema = json.loads(text.replace('"core#', f'"{_core()["$id"]}#'))
+    else:
+        schema = _listed(*LISTED[key]) if key in LISTED else _pydantic(*PYDANTIC[key])
     core = referencing.Resource.from_contents(_core())
     return jsonschema.Draft202012Validator(schema, registry=core @ referencing.Registry())
 

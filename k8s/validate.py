@@ -10,13 +10,13 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import kubernetes_validate
 import yaml
 
-from k8s.checks import Resource, problems
+from k8s.checks import Resource, problems, unset
 from k8s.crds import custom_problems, knows
 from k8s.scan import POLICY, scan, scan_problems
 
@@ -28,9 +28,9 @@ DOCKERFILES = (K8S.parent / "serving" / "Dockerfile", *sorted((K8S / "images").g
 BIN = Path(sysconfig.get_path("scripts"))
 VERSIONS = tuple(f"1.{minor}" for minor in range(31, 38))
 TARGETS = (
-    *(f"overlays/{name}" for name in ("dev", "staging", "prod-cpu", "prod-gpu", "canary")),
+    *(f"overlays/{name}" for name in ("dev", "dev-tls", "staging", "prod-cpu", "prod-cpu-tls", "prod-gpu", "canary")),
     "kserve",
-    *(f"training/{name}" for name in ("job", "jobset", "tfjob", "trainjob", "convert", "pipeline")),
+    *(f"training/{name}" for name in ("job", "jobset", "tfjob", "trainjob", "convert", "convert-beam", "pipeline")),
 )
 
 
@@ -114,23 +114,31 @@ def stage(name: str, run: Callable[[], list[str]]) -> list[str]:
     return [f"{name}: {one}" for one in found]
 
 
-def main() -> int:
-    """Run every stage; 0 where nothing is wrong, 1 with each problem on a line."""
+def main(targets: Sequence[str]) -> int:
+    """Run every stage; 0 where nothing is wrong, 1 with each problem on a line.
+
+    Targets that are named must also be filled in: no registry, address or digest may be the one that was shipped.
+    """
+    if wrong := set(targets) - set(TARGETS):
+        print(f"TARGET must be one of {', '.join(TARGETS)}. Received: {', '.join(wrong)}")
+        return 1
     built: dict[str, list[Resource]] = {}
 
     def target_problems(target: str) -> list[str]:
         built[target] = build(target)
-        return schema_problems(built[target]) + problems(built[target])
+        shipped = unset(built[target]) if targets else []
+        return schema_problems(built[target]) + problems(built[target]) + shipped
 
     found = stage("yamllint", lint_problems) + stage("hadolint", dockerfile_problems)
-    for target in TARGETS:
+    for target in targets or TARGETS:
         text = f"{target}: Kubernetes {VERSIONS[0]} to {VERSIONS[-1]} and custom kinds, strict; agreement"
         found += stage(text, functools.partial(target_problems, target))
-    found += stage("checkov and POLICY.md", lambda: scan_problems(scan(built, DOCKERFILES), POLICY.read_text()))
-    found += stage("promtool: alerts and their tests", alert_problems)
+    if not targets:  # a waiver may be needed by one target only
+        found += stage("checkov and POLICY.md", lambda: scan_problems(scan(built, DOCKERFILES), POLICY.read_text()))
+        found += stage("promtool: alerts and their tests", alert_problems)
     print("\n".join(found))
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

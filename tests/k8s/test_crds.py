@@ -10,7 +10,14 @@ from k8s.crds import custom_problems, knows
 from k8s.validate import build
 
 Path = tuple[str | int, ...]
-TARGETS = ("overlays/staging", "kserve", "training/jobset", "training/tfjob", "training/trainjob")
+TARGETS = (
+    "overlays/staging",
+    "kserve",
+    "training/jobset",
+    "training/tfjob",
+    "training/trainjob",
+    "training/convert-beam",
+)
 
 
 def nodes(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -33,7 +40,15 @@ def resources() -> dict[str, dict[str, Any]]:
 
 
 def test_every_custom_kind_has_a_schema_and_fits_it(resources):
-    expected = {"TFJob", "JobSet", "TrainJob", "TrainingRuntime", "InferenceService", "ServingRuntime"}
+    expected = {
+        "FlinkDeployment",
+        "TFJob",
+        "JobSet",
+        "TrainJob",
+        "TrainingRuntime",
+        "InferenceService",
+        "ServingRuntime",
+    }
     assert set(resources) == expected | {"ServiceMonitor", "PrometheusRule"}
     assert [problem for one in resources.values() for problem in custom_problems(one)] == []
 

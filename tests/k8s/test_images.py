@@ -13,7 +13,9 @@ from k8s.checks import pod_specs
 from k8s.validate import K8S, TARGETS, build
 
 ROOT = K8S.parent
-FILES = {"seghgan/serving": ROOT / "serving" / "Dockerfile", "seghgan/train": K8S / "images" / "train.Dockerfile"}
+COMMAND = K8S / "images" / "seghgan.Dockerfile"
+FILES = {"seghgan/serving": ROOT / "serving" / "Dockerfile", "seghgan/train": COMMAND, "seghgan/data": COMMAND}
+WORKER_POOL = ["/opt/venv/bin/python", "-m", "apache_beam.runners.worker.worker_pool_main"]
 
 
 def lay_out(dockerfile: Path, root: Path) -> Path:
@@ -66,5 +68,9 @@ def test_the_manifests_run_what_the_images_have():
                     if container["command"][0] == "/bin/sh":
                         assert "/opt/venv/bin/seghgan" in container["args"][0]
                     else:
-                        assert container["command"] in (words, ["/opt/venv/bin/python", "-m", "serving.fetch"])
+                        assert container["command"] in (
+                            words,
+                            ["/opt/venv/bin/python", "-m", "serving.fetch"],
+                            WORKER_POOL,
+                        )
     assert seen == set(FILES)

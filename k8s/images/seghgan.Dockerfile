@@ -1,0 +1,26 @@
+# The command `seghgan`, as two images. Not built by us: no registry was at hand.
+#   docker build -f k8s/images/seghgan.Dockerfile --build-arg PYTHON_DIGEST=sha256:... -t REGISTRY/seghgan/train:0.1.0 .
+#   docker build -f k8s/images/seghgan.Dockerfile --build-arg PYTHON_DIGEST=sha256:... --build-arg EXTRAS=data \
+#     --build-arg BEAM=requirements-beam.lock -t REGISTRY/seghgan/data:0.1.0 .
+# train: training, evaluation, export, gate, promotion. data: conversion, and Beam's workers, whose lock file is laid over the first.
+# PYTHON_DIGEST has no default on purpose: a build without it stops.
+ARG PYTHON_TAG=3.11-slim-bookworm
+ARG PYTHON_DIGEST
+FROM python:${PYTHON_TAG}@${PYTHON_DIGEST} AS build
+ARG EXTRAS=eval,serve
+ARG BEAM=
+WORKDIR /src
+RUN python -m venv /opt/venv
+COPY requirements.lock requirements-beam.lock pyproject.toml README.md LICENSE ./
+COPY seghgan_tf ./seghgan_tf
+COPY serving ./serving
+COPY tfrecords_tools ./tfrecords_tools
+RUN /opt/venv/bin/pip install --no-cache-dir --require-virtualenv -c requirements.lock ".[${EXTRAS}]" \
+  && if [ -n "${BEAM}" ]; then /opt/venv/bin/pip install --no-cache-dir --require-virtualenv -r "${BEAM}"; fi
+
+FROM python:${PYTHON_TAG}@${PYTHON_DIGEST}
+COPY --from=build /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /tmp
+ENTRYPOINT ["/opt/venv/bin/seghgan"]

@@ -12,18 +12,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, PrismRunnerOptions, StandardOptions
+
 from tfrecords_tools.plan import PLAN, Plan
 from tfrecords_tools.shards import JOURNAL, convert_shard
-
-try:
-    import apache_beam as beam
-    from apache_beam.io.filesystem import CompressionTypes
-    from apache_beam.io.filesystems import FileSystems
-    from apache_beam.options.pipeline_options import PipelineOptions, PrismRunnerOptions, StandardOptions
-except ImportError as missing:
-    raise ValueError(
-        "`runner` must be local because Apache Beam is missing; pip install 'seghgan-tf[beam]'. Received: beam"
-    ) from missing
 
 FETCHING = 16
 """Files that a worker fetches at once where they lie in a bucket."""

@@ -17,6 +17,7 @@ from seghgan_tf.expressions import AU_NAMES, AUS, EMOTION_AUS, MAX_INTENSITY, ex
 from seghgan_tf.regions import CLASSES, LABEL_ORDER, PALETTE
 from seghgan_tf.schema import DATASET_FILE, SCHEMA_VERSION, Face, encode_face
 from tfrecords_tools.drawn_faces import draw_faces, sample_aus, sample_faces
+from tfrecords_tools.records import storable
 
 SHARD = 1024
 CHUNK = 64
@@ -51,7 +52,7 @@ def draw_dataset(
         )
     if not 64 <= size <= 512:
         raise ValueError(f"`size` must be 64 to 512, the sizes faces are drawn well at. Received: {size}")
-    output = Path(output)
+    output = storable(output)
     request = {**counts, "size": size, "seed": seed, "pairs": pairs, "tool_version": __version__}
     found = _existing(output, request)
     if found is not None:

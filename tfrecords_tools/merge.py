@@ -13,7 +13,7 @@ from seghgan_tf.regions import CLASSES
 from seghgan_tf.schema import DATASET_FILE, read_dataset_json
 from tfrecords_tools.census import Census, open_census
 from tfrecords_tools.photo import readable
-from tfrecords_tools.records import SPLITS, read_shard, sha256, sync_folder, write_atomically
+from tfrecords_tools.records import SPLITS, read_shard, sha256, storable, sync_folder, write_atomically
 from tfrecords_tools.rejects import most_frequent, open_rejects
 
 SUMMED = ("masks", "with_units", "with_affect")
@@ -27,7 +27,7 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
     `dataset.json` for each shard, about 250 bytes for 1024 records. Raises ValueError for spaces without anything in common, ids that are in two folders, subjects that are in two splits,
     damaged shards, and an output that holds anything.
     """
-    output, folders = Path(output), [Path(folder) for folder in folders]
+    output, folders = storable(output), [Path(folder) for folder in folders]
     if len(folders) < 2:
         raise ValueError(f"`folders` must be two or more. Received: {len(folders)}")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):

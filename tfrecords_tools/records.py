@@ -9,8 +9,20 @@ from typing import Any
 import tensorflow as tf
 
 from seghgan_tf.schema import Face, decode_face
+from tfrecords_tools.photo import readable
 
 SPLITS = ("train", "validation", "test")
+
+
+def storable(folder: Path) -> Path:
+    """Return a folder that is to hold records. Raises ValueError where its path is no UTF-8, which TensorFlow does not open."""
+    folder = Path(folder)
+    path = os.fspath(folder.absolute())
+    if readable(path) != path:
+        raise ValueError(
+            f"`output` must be a path in UTF-8 because TensorFlow opens no other; name another folder. Received: {readable(path)}"
+        )
+    return folder
 
 
 def read_shard(path: Path) -> Iterator[Face]:

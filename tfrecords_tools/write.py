@@ -20,7 +20,7 @@ from tfrecords_tools.photo import Reject
 from tfrecords_tools.plan import PLAN, Conversion, Plan, PlanWriter
 from tfrecords_tools.pool import run_in_processes
 from tfrecords_tools.readers import read_dataset
-from tfrecords_tools.records import SPLITS, read_split, write_atomically
+from tfrecords_tools.records import SPLITS, read_split, storable, write_atomically
 from tfrecords_tools.rejects import most_frequent, open_rejects
 from tfrecords_tools.shards import JOURNAL, convert_shard
 
@@ -54,8 +54,13 @@ def convert(
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1. Received: {workers}")
     if beam_args is not None:
-        from tfrecords_tools.beam import run_on_beam  # where Beam is missing this fails before the data set is listed
-    output = Path(output)
+        try:  # before the data set is listed
+            from tfrecords_tools.beam import run_on_beam
+        except ImportError as missing:
+            raise ValueError(
+                "`runner` must be local because Apache Beam is missing; pip install 'seghgan-tf[beam]'. Received: beam"
+            ) from missing
+    output = storable(output)
     request = conversion.request()
     before = _finished(output, request, append)
     if before is not None and not append:

@@ -19,7 +19,9 @@ from tests.conftest import ROOT
 from tests.data_tools import layouts
 from tests.data_tools.test_readers import reasons, records
 from tfrecords_tools.cli import app
+from tfrecords_tools.draw import draw_dataset
 from tfrecords_tools.faces import Picturing
+from tfrecords_tools.merge import merge
 from tfrecords_tools.plan import Conversion
 from tfrecords_tools.validate import validate
 from tfrecords_tools.write import convert
@@ -131,6 +133,22 @@ def test_a_folder_with_other_files_is_not_written_to(source, tmp_path):
         convert(request(source), tmp_path / "out")
     with pytest.raises(ValueError, match="a file"):
         convert(request(source), tmp_path / "out" / "thesis.tex")
+
+
+def test_an_output_whose_path_is_no_utf_8_is_refused_before_anything_is_written(source, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    process = start(source, folder)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "`output` must be a path in UTF-8" in err
+    assert f"Received: {tmp_path}/caf\\xe9" in err
+    for refused in (lambda: draw_dataset(folder, 1, 0, 0, 64, 1), lambda: merge([source, source], folder)):
+        with pytest.raises(ValueError, match="must be a path in UTF-8"):
+            refused()
+    assert not folder.exists()
+    shutil.copytree(source, folder / "in")
+    convert(request(folder / "in"), tmp_path / "out")
+    assert len(records(tmp_path / "out")) == 38, "a source may have any path"
 
 
 def test_a_source_without_a_usable_photo_is_an_error(tmp_path):

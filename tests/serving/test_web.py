@@ -465,6 +465,7 @@ def test_a_static_host_in_front_of_rest_serves_the_page_and_may_go_and_come_back
         page = context.new_page()
         with host(server, manifest) as port:
             visit(page, f"http://127.0.0.1:{port}/")
+            page.wait_for_function("() => document.querySelector('#server').innerText !== 'Connecting…'")
             assert page.locator("#server").inner_text() == "Model seghgan"
             load(page, face)
             slide(page, "AU12", 4)

@@ -66,7 +66,9 @@ def test_it_loads_in_a_process_without_our_code(exported, tmp_path):
         "print(sorted(model.signatures), [m for m in sys.modules if m.split('.')[0] in ('seghgan_tf', 'serving')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert done.stdout.strip() == "['analyze', 'edit_bytes', 'labels', 'segment', 'serving_default', 'serving_uint8'] []"
+    assert (
+        done.stdout.strip() == "['analyze', 'edit_bytes', 'labels', 'segment', 'serving_default', 'serving_uint8'] []"
+    )
 
 
 def test_the_manifest_names_the_model_and_every_file(exported):

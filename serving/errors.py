@@ -14,16 +14,20 @@ _LEAKS = (
     (re.compile(r"\s*\[Op:\w+\](?: name: \S*)?"), ""),
     (re.compile(r"(?<![\w.:])(?:/[\w.@+-]+){2,}/?"), "<path>"),
 )
+_ASSERTION = re.compile(r"assertion failed: ((?:\[[^\]]*\] ?)+)")
 
 
 def scrubbed(text: str) -> str:
-    """Remove node names and file paths from an error's text and cut it to `MAX_MESSAGE` characters.
+    """Remove node names, file paths and an assertion's brackets from an error's text; cut it to `MAX_MESSAGE` characters.
 
     >>> scrubbed("{{function_node __wrapped__a}} bad input [[{{node b}}]] [Op:Add] name: ")
     'bad input'
+    >>> scrubbed("assertion failed: [`image` must be large. Received:] [8 8] [[{{node Assert}}]]")
+    '`image` must be large. Received: 8 8'
     """
     for pattern, put in _LEAKS:
         text = pattern.sub(put, text)
+    text = _ASSERTION.sub(lambda found: found[1].strip()[1:-1].replace("] [", " "), text)
     text = text.strip()
     return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "... (truncated)"
 

@@ -109,7 +109,9 @@ def test_what_does_not_fit_the_model_is_refused_before_it_is_sent(client: SegHGA
 def test_errors_have_types_that_say_what_to_do(client: SegHGANClient, address: str, face: np.ndarray) -> None:
     with pytest.raises(InvalidRequest, match="JPEG"):
         client.edit(b"no photo" * 20, FULL)
-    with pytest.raises(InvalidRequest, match=r": `image_bytes` must be a photo of 16 to 2000 px a side. Received: 9 8$"):
+    with pytest.raises(
+        InvalidRequest, match=r": `image_bytes` must be a photo of 16 to 2000 px a side. Received: 8 9$"
+    ):
         client.edit(png(np.zeros((9, 8, 3), np.uint8)), FULL)
     with SegHGANClient(address, model="nobody") as other, pytest.raises(ModelNotFound, match="seghgan status"):
         other.analyze(face)

@@ -65,7 +65,7 @@ def typed(error: grpc.RpcError, target: str) -> ClientError:
     kind = _ERRORS.get(code, ClientError)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         kind = InvalidRequest
-        details += ". Send fewer images at once."
+        details += ". Send fewer images at once, ask for a JPEG (`jpeg_quality=90`), or scale the photo down."
     raised = kind(f"{target}: {details} {_ADVICE.get(kind, '')}".strip() if details else f"{target}: {code.name}")
     raised.code = code
     return raised

@@ -73,7 +73,13 @@ class Services:
         response.model_spec.signature_name = answer.signature
         for key, array in answer.outputs.items():
             tensors.encode(array, response.outputs[key])
-        return response.SerializeToString()
+        packed = response.SerializeToString()
+        if len(packed) > self.max_message_bytes:
+            raise invalid(
+                f"The answer must fit a message of {self.max_message_bytes} bytes: send fewer images at once, ask for a "
+                f"JPEG (`jpeg_quality` 90), or scale the photo down. Received: an answer of {len(packed)} bytes"
+            )
+        return packed
 
     def _tensor(self, key: str, proto: Any) -> np.ndarray:
         try:

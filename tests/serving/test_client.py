@@ -3,6 +3,7 @@
 import asyncio
 import io
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -123,6 +124,35 @@ def test_errors_have_types_that_say_what_to_do(client: SegHGANClient, address: s
         SegHGANClient(address, version=1, label="stable")
 
 
+def noise_jpeg() -> bytes:
+    """Return a JPEG whose PNG is about nine times as large."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    Image.fromarray(noise).save(file, "JPEG", quality=10)
+    return file.getvalue()
+
+
+def test_an_answer_beyond_the_message_limit_says_what_to_do(run_server: Any, export_v1: Path) -> None:
+    with (
+        run_server(model_dir=export_v1.parent, max_message_bytes=100_000) as (_, target),
+        SegHGANClient(target) as client,
+    ):
+        with pytest.raises(
+            InvalidRequest, match=r"fit a message of 100000 bytes.*jpeg_quality.*an answer of \d{6} bytes"
+        ):
+            client.edit(noise_jpeg(), FULL)
+        assert client.edit(noise_jpeg(), FULL, jpeg_quality=10).startswith(b"\xff\xd8\xff")
+
+
+def test_an_answer_beyond_the_clients_own_limit_says_what_to_do(address: str, face: np.ndarray) -> None:
+    with SegHGANClient(address, retry=Retry(attempts=1)) as client:
+        client.served()
+        client._channel.close()
+        client._channel = client._open(1000)
+        with pytest.raises(InvalidRequest, match=r"larger than max.*fewer images at once.*jpeg_quality=90"):
+            client.edit(face, FULL)
+
+
 def test_the_answering_version_can_be_chosen(address: str, face: np.ndarray) -> None:
     with SegHGANClient(address, version=1) as client:
         assert client.analyze(face).shape == (3,)
@@ -195,6 +225,23 @@ def test_retries_end(stub: Any) -> None:
     assert made.calls == 3
 
 
+def test_the_retry_budget_bounds_all_calls_together(stub: Any) -> None:
+    made, target = stub(*[BUSY] * 100)
+    with SegHGANClient(target, retry=Retry(attempts=4, first=0.001, budget=5.0, refill=0.5)) as client:
+        for _ in range(10):
+            with pytest.raises(ServerBusy):
+                client.status()
+        assert made.calls == 10 + 5
+        made.codes.clear()
+        client.status()
+        client.status()
+        assert made.calls == 17
+        made.codes.extend([BUSY] * 10)
+        with pytest.raises(ServerBusy):
+            client.status()
+    assert made.calls == 17 + 2
+
+
 @pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c not in (BUSY, GONE, grpc.StatusCode.OK)])
 def test_nothing_else_is_retried(stub: Any, code: grpc.StatusCode) -> None:
     made, target = stub(code)
@@ -214,6 +261,7 @@ def test_asyncio_does_the_same(address: str, face: np.ndarray) -> None:
             assert [one[0, 0, 0] for one in many] == [i + 64 for i in range(9)]
             assert (await client.segment(face))[0].shape == (32, 32)
             assert (await client.analyze(face)).shape == (3,)
+            assert await client.labels() == ("AU06", "AU12", "AU25")
             assert 1 in await client.status()
             with pytest.raises(InvalidRequest):
                 await client.edit(b"no photo" * 20, FULL)

@@ -2,6 +2,9 @@
 
 import asyncio
 import io
+import shutil
+import threading
+import time
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from serving.async_client import AsyncSegHGANClient
 from serving.calls import Retry, Served
 from serving.client import SegHGANClient
 from serving.client_errors import ClientError, InvalidRequest, ModelNotFound, ServerBusy, ServerUnavailable
+from serving.servable import Servable
 
 FULL = [1.0, 1.0, 1.0]
 
@@ -89,6 +93,37 @@ def test_edit_many_keeps_order_and_reads_no_further_ahead_than_it_may(client: Se
     assert next(edited)[0, 0, 0] == 64
     assert len(taken) <= 2 * 3 + 1
     assert [one[0, 0, 0] for one in edited] == [i + 64 for i in range(1, 30)]
+
+
+def test_edit_many_over_a_folder_never_has_more_calls_in_flight_than_it_may(
+    run_server: Any, export_v1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(24):
+        Image.fromarray(np.full((20, 24, 3), i, np.uint8)).save(tmp_path / f"{i:02}.png")
+    lock, running, seen = threading.Lock(), [], []
+    run = Servable.run
+
+    def watched(*given: Any, **named: Any) -> Any:
+        with lock:
+            running.append(1)
+            seen.append(len(running))
+        try:
+            time.sleep(0.02)  # long enough for calls to overlap
+            return run(*given, **named)
+        finally:
+            with lock:
+                running.pop()
+
+    with (
+        run_server(model_dir=export_v1.parent, max_in_flight=12, max_waiting=0) as (_, target),
+        SegHGANClient(target) as client,
+    ):
+        monkeypatch.setattr(Servable, "run", watched)
+        files = (path.read_bytes() for path in sorted(tmp_path.iterdir()))
+        edited = list(client.edit_many(files, FULL, batch_size=2, in_flight=3))
+    assert [np.asarray(Image.open(io.BytesIO(one)))[0, 0, 0] for one in edited] == [i + 64 for i in range(24)]
+    assert len(seen) == 12
+    assert 1 < max(seen) <= 3
 
 
 def test_edit_many_takes_mixed_kinds(client: SegHGANClient, face: np.ndarray) -> None:
@@ -168,6 +203,30 @@ def test_the_canary_split_is_sticky_and_has_its_share() -> None:
     assert 320 < labels.count("canary") < 480
     grown = [calls.canary_label(f"user {i}", 0.5) for i in range(2000)]
     assert all(later == "canary" for first, later in zip(labels, grown, strict=True) if first == "canary")
+
+
+def test_the_canary_split_holds_in_live_traffic(
+    run_server: Any, export: Path, export_v2: Path, tmp_path: Path, face: np.ndarray
+) -> None:
+    shutil.copytree(export_v2, export / "2")
+    path = tmp_path / "models.config"
+    path.write_text(
+        f"""model_config_list {{ config {{ name: "seghgan" base_path: "{export}" model_platform: "tensorflow"
+        model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}
+        version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "canary" value: 2 }} }} }}"""
+    )
+    inputs = {"image": face[None].astype(np.float32) / 255}
+    users = [f"user {i}" for i in range(200)]
+    with run_server(model_config_file=path) as (_, target):
+        answered = []
+        for _ in range(2):  # a second client, as after a restart of the caller
+            with SegHGANClient(target, canary=0.2) as client:
+                answered.append([client.predict("analyze", inputs, key=user).version for user in users])
+                with pytest.raises(ValueError, match="`key` must name"):
+                    client.analyze(face)
+    assert answered[0] == answered[1]
+    assert set(answered[0]) == {1, 2}
+    assert 20 <= answered[0].count(2) <= 60
 
 
 class Stub:

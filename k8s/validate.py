@@ -19,6 +19,7 @@ import yaml
 from k8s.checks import Resource, problems, unset
 from k8s.crds import custom_problems, knows
 from k8s.scan import POLICY, scan, scan_problems
+from k8s.training_checks import training_problems
 
 # It would parse a megabyte of definitions anew for every resource.
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
@@ -127,7 +128,8 @@ def main(targets: Sequence[str]) -> int:
     def target_problems(target: str) -> list[str]:
         built[target] = build(target)
         shipped = unset(built[target]) if targets else []
-        return schema_problems(built[target]) + problems(built[target]) + shipped
+        agreement = problems(built[target]) + training_problems(built[target])
+        return schema_problems(built[target]) + agreement + shipped
 
     found = stage("yamllint", lint_problems) + stage("hadolint", dockerfile_problems)
     for target in targets or TARGETS:

@@ -198,6 +198,7 @@ MUTATIONS: dict[str, Callable[[Resources], None]] = {
     "host path": lambda r: spec_of(r)["volumes"].append({"name": "host", "hostPath": {"path": "/"}}),
     "image unpinned": put(container, "image", "tensorflow/serving"),
     "image latest": put(container, "image", "tensorflow/serving:latest"),
+    "image without digest": put(container, "image", "tensorflow/serving:2.20.0"),
     "placeholder": lambda r: named(r, "ConfigMap", "seghgan-models")["data"].update(store="REPLACE_ME"),
     "secret in a ConfigMap": lambda r: named(r, "ConfigMap", "seghgan-models")["data"].update(
         key="-----BEGIN KEY-----"
@@ -226,8 +227,70 @@ MUTATIONS: dict[str, Callable[[Resources], None]] = {
 }
 
 
+SAID = {
+    "gRPC port differs from the flag": "is not the port grpc",
+    "REST port differs from the flag": "is not the port http-rest",
+    "profiler on": "profiler must be off",
+    "profiler left to its default": "--enable_profiler is missing",
+    "health service off": "--enable_grpc_healthcheck_service is missing",
+    "labels stop a first start": "--allow_version_labels_for_unavailable_models is missing",
+    "batching file without batching": "without --enable_batching=true",
+    "config file elsewhere": "where nothing is mounted",
+    "batching file of another name": "points to batch.pbtxt",
+    "no startup probe": "startupProbe is missing",
+    "no liveness probe": "livenessProbe is missing",
+    "probe on a port that is not there": "asks a port that is not there: 8600",
+    "dotted service name in a probe": "does not register",
+    "readiness on the status page": "readiness must need a live version",
+    "readiness on an unknown label": "label stabel",
+    "liveness on metadata": "restarts the pod for a bad model",
+    "plain gRPC probe with TLS": "in plain text to a port with TLS",
+    "no drain": "preStop must sleep",
+    "drain shorter than a deadline": "preStop must sleep",
+    "grace shorter than the drain": "counts the drain",
+    "label names a version that is not loaded": "label canary names version 2",
+    "three versions": "memory for two versions",
+    "model path not mounted": "base_path /models/other is not mounted",
+    "model volume missing": "volume model is mounted and not there",
+    "memory for one version": "does not hold two versions",
+    "memory limit above request": "limit and request must be equal",
+    "no memory limit": "a memory limit is missing",
+    "root": "runAsUser must be 10001",
+    "may be root": "runAsNonRoot must be true",
+    "no seccomp": "seccompProfile must be RuntimeDefault",
+    "capability added": "capabilities must be dropped",
+    "writable root": "readOnlyRootFilesystem must be true",
+    "privileged": "privileges must not grow",
+    "token mounted": "automountServiceAccountToken must be false",
+    "shared process namespace": "no namespace of the node",
+    "host path": "hostPath is not allowed",
+    "image unpinned": "must be pinned by tag and digest",
+    "image latest": "must be pinned by tag and digest",
+    "image without digest": "must be pinned by tag and digest",
+    "placeholder": "a placeholder is left",
+    "secret in a ConfigMap": "looks like a secret",
+    "selector misses the pods": "selector does not match",
+    "service selects nothing": "Service/seghgan: selects no pod",
+    "service on another port": "port 9000 is not the pods' grpc",
+    "REST in the clients' service": "clients must not see the REST port",
+    "public load balancer": "must not leave the cluster",
+    "no default deny": "nothing denies by default",
+    "REST open to clients": "opens REST to others than monitoring",
+    "REST open to everybody": "opens every port, or to everybody",
+    "gRPC open to any pod": "without the client label",
+    "replicas beside the autoscaler": "replicas belong to the autoscaler",
+    "autoscaler of nothing": "scales x, which is not there",
+    "budget that allows nothing": "no node could ever be drained",
+    "misspelt field": "'imagePullPolcy' was unexpected",
+    "wrong type": "'ten' is not of type",
+    "field of no version": "'targetCPU' was unexpected",
+}
+"""What must be said of each fault."""
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_planted_fault_is_caught(built, name):
+def test_a_planted_fault_is_caught_and_named(built, name):
     resources = built("overlays/staging")
     MUTATIONS[name](resources)
-    assert problems(resources) or schema_problems(resources, VERSIONS[-1:])
+    found = problems(resources) + schema_problems(resources, VERSIONS[-1:])
+    assert any(SAID[name] in one for one in found), found

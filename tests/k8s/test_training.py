@@ -1,0 +1,88 @@
+"""The steps of training fit each other and the command line; every planted fault is caught and named."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from k8s.checks import pod_specs, problems
+from k8s.training_checks import read, seghgan_commands, training_problems, written
+from k8s.validate import TARGETS, VERSIONS, build, schema_problems
+
+Resources = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Resources:
+    return build("training/pipeline")
+
+
+@pytest.mark.parametrize("target", [target for target in TARGETS if target.startswith("training/")])
+def test_every_command_is_one_of_the_command_line(target):
+    resources = build(target)
+    assert list(seghgan_commands(resources))
+    assert training_problems(resources) == []
+
+
+@pytest.mark.parametrize("target", ["training/job", "training/jobset", "training/tfjob", "training/trainjob"])
+def test_a_training_reads_what_the_conversion_writes(target):
+    (commands,) = [words for _, words in seghgan_commands(build(target)) if words[0] == "train"]
+    assert len(read(commands)) == 2
+    assert set(read(commands)) <= written(build("training/convert"))
+
+
+def test_the_conversion_on_beam_writes_what_the_other_does():
+    assert written(build("training/convert-beam")) < written(build("training/convert"))
+
+
+def step(resources: Resources, name: str) -> dict[str, Any]:
+    (spec,) = [spec for _, spec in pod_specs(resources)]
+    return next(one for one in [*spec["initContainers"], *spec["containers"]] if one["name"] == name)
+
+
+def swap(name: str, old: str, new: str) -> Callable[[Resources], None]:
+    def change(resources: Resources) -> None:
+        args = step(resources, name)["args"]
+        assert any(old in one for one in args)
+        step(resources, name)["args"] = [one.replace(old, new) for one in args]
+
+    return change
+
+
+def without(name: str) -> Callable[[Resources], None]:
+    def change(resources: Resources) -> None:
+        (spec,) = [spec for _, spec in pod_specs(resources)]
+        spec["initContainers"].remove(step(resources, name))
+
+    return change
+
+
+FAULTS: dict[str, tuple[Callable[[Resources], None], str]] = {
+    "records written elsewhere": (
+        swap("convert-expression", "records/london", "records/other"),
+        "/store/records/london, which no earlier step wrote",
+    ),
+    "records never converted": (without("convert-segmentation"), "/store/records/celebamask, which no earlier"),
+    "evaluation of another run": (swap("evaluate", "runs/$(RUN)", "runs/x"), "/store/runs/x, which no earlier step"),
+    "option that is none": (swap("train", "--config", "--preset"), "No such option: --preset"),
+    "data set without a reader": (swap("convert-expression", "london", "londres"), "'londres'"),
+    "size that is no number": (
+        swap("convert-expression", "128", "big"),
+        "convert-expression: Input should be a valid integer",
+    ),
+    "command that is none": (swap("gate", "gate", "guard"), "no command guard"),
+    "root": (lambda r: next(pod_specs(r))[1]["securityContext"].update(runAsUser=0), "runAsUser must be 10001"),
+    "image by tag": (lambda r: step(r, "train").update(image="seghgan/train:1"), "pinned by tag and digest"),
+    "no memory limit": (lambda r: step(r, "train")["resources"].pop("limits"), "a memory limit is missing"),
+    "misspelt field": (lambda r: step(r, "train").update(arg=[]), "'arg' was unexpected"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_of_the_pipeline_is_caught_and_named(pipeline, name):
+    resources = copy.deepcopy(pipeline)
+    change, said = FAULTS[name]
+    change(resources)
+    found = training_problems(resources) + problems(resources) + schema_problems(resources, VERSIONS[-1:])
+    assert any(said in one for one in found), found

@@ -53,13 +53,13 @@ def window_corner(mask: tf.Tensor, window: tuple[int, int], center: tuple[float,
     side). Carries no gradient. Returns int32 (B, 2), such that the window lies within the image,
     whatever the mask holds (a NaN too: training stops on it with a message, not with a wrong index).
     """
-    mask = tf.stop_gradient(tf.cast(mask[..., 0], tf.float32))
+    mask = tf.stop_gradient(tf.cast(mask, tf.float32))
     size = mask.shape[1]
     steps = tf.range(size, dtype=tf.float32) + 0.5
     weight = tf.reduce_sum(mask, (1, 2)) + 1.0
-    y = (tf.reduce_sum(tf.reduce_sum(mask, 2) * steps, 1) + center[0] * size) / weight
-    x = (tf.reduce_sum(tf.reduce_sum(mask, 1) * steps, 1) + center[1] * size) / weight
-    corner = tf.stack((y - window[0] / 2, x - window[1] / 2), -1)
+    y = (tf.reduce_sum(mask * steps[:, None, None], (1, 2)) + center[0] * size) / weight
+    x = (tf.reduce_sum(mask * steps[:, None], (1, 2)) + center[1] * size) / weight
+    corner = tf.concat((y - window[0] / 2, x - window[1] / 2), -1)
     limit = tf.constant((size - window[0], size - window[1]), tf.float32)
     corner = tf.where(tf.math.is_finite(corner), corner, 0.0)
     return tf.cast(tf.round(tf.clip_by_value(corner, 0.0, limit)), tf.int32)

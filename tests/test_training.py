@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,8 +76,9 @@ def test_a_finished_run_has_nothing_left_to_train(finished):
     assert "nothing left" in said[0]
 
 
-def test_a_run_goes_on_where_it_was_cut(finished, records):
-    config, workdir, _ = finished
+def test_a_run_goes_on_where_it_was_cut(finished, tmp_path):
+    config, finished_at, _ = finished
+    workdir = shutil.copytree(finished_at, tmp_path / "run")
     longer = config.model_copy(update={"training": config.training.model_copy(update={"steps": 4})})
     assert training.train(longer, workdir).steps_done == 4
 

@@ -1,17 +1,18 @@
 """Edit photos with a model, in this process or on a server, by the signatures of its export."""
 
+import contextlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seghgan_tf.expressions import ExpressionSpace
-from seghgan_tf.pictures import from_pixels
+from seghgan_tf.pictures import MAX_PIXELS, MIN_SIDE, from_pixels
 
 Run = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Calls a signature, by its name, with arrays by input name; returns arrays by output name."""
@@ -31,9 +32,31 @@ def newest_version(folder: Path) -> Path:
     return max(versions, key=lambda path: int(path.name))
 
 
+@contextlib.contextmanager
+def _opened(photo: bytes) -> Iterator[Image.Image]:
+    """Open a photo. Raises ValueError for bytes that are no whole picture, or one that is too small or too large."""
+    try:
+        with Image.open(io.BytesIO(photo)) as image:
+            if min(image.size) < MIN_SIDE or image.width * image.height > MAX_PIXELS:
+                raise ValueError(
+                    f"`photo` must have at least {MIN_SIDE} px a side and at most {MAX_PIXELS:,} pixels. "
+                    f"Received: {image.width} x {image.height}"
+                )
+            yield image
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"`photo` must be a picture, as a JPEG, PNG or WebP file. Received: {len(photo)} bytes that are none"
+        ) from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"`photo` must be a whole picture. Received: {error}") from error
+
+
 def face_square(photo: bytes, size: int) -> NDArray[np.float32]:
-    """Decode a photo and bring its centre square to (1, size, size, 3) in [-1, 1], as `edit_bytes` does."""
-    with Image.open(io.BytesIO(photo)) as image:
+    """Decode a photo and bring its centre square to (1, size, size, 3) in [-1, 1], as `edit_bytes` does.
+
+    Raises ValueError for bytes that are no whole picture, or one that is too small or too large.
+    """
+    with _opened(photo) as image:
         square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
     return from_pixels(np.asarray(square))[None]
 
@@ -41,17 +64,14 @@ def face_square(photo: bytes, size: int) -> NDArray[np.float32]:
 def upright(photo: bytes) -> bytes:
     """Return the photo as it is, or as an upright PNG where its EXIF data asks for a rotation or it is no PNG or JPEG.
 
-    Raises ValueError for bytes that are no picture.
+    Raises ValueError as `face_square` does.
     """
-    try:
-        with Image.open(io.BytesIO(photo)) as image:
-            turned = image.getexif().get(0x0112, 1) != 1
-            if image.format in ("PNG", "JPEG") and not turned:
-                return photo
-            buffer = io.BytesIO()
-            ImageOps.exif_transpose(image).convert("RGB").save(buffer, "PNG")
-    except OSError as error:
-        raise ValueError(f"`photo` must be a picture that Pillow reads. Received: {error}") from error
+    with _opened(photo) as image:
+        turned = image.getexif().get(0x0112, 1) != 1
+        if image.format in ("PNG", "JPEG") and not turned:
+            return photo
+        buffer = io.BytesIO()
+        ImageOps.exif_transpose(image).convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -107,7 +127,7 @@ class Editor:
 
         Works on the centre square and pastes the change back at the photo's own size. `regions` limits the edit. Returns
         PNG bytes, or JPEG for a `jpeg_quality` above 0. A relative edit by nothing returns the photo's own bytes.
-        Raises ValueError for unknown labels or regions, or values out of range.
+        Raises ValueError for unknown labels or regions, values out of range, and photos that are no whole picture, too small or too large.
         """
         if relative and not any(expression.values()):
             return photo

@@ -9,10 +9,8 @@ import tensorflow as tf
 
 from seghgan_tf import __version__
 from seghgan_tf.model import REGION_NAMES, SegHGAN
+from seghgan_tf.pictures import MAX_PIXELS, MIN_SIDE
 from seghgan_tf.regions import CLASSES, LABEL_ORDER
-
-MAX_PIXELS = 50_000_000
-"""Largest photo that `edit_bytes` decodes, in pixels."""
 
 KEEPS = 0.6
 """Slope up to which a change leaves the photo's own detail alone; at 1 it takes it away."""
@@ -24,34 +22,34 @@ PNG_MAGIC, JPEG_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
 def _photo_shape(encoded: tf.Tensor) -> tf.Tensor:
-    """Read (height, width) from a PNG's or JPEG's header, before anything is decoded."""
+    """Read (height, width) from a PNG's or JPEG's header; what takes it runs only where the checks hold."""
     is_png = tf.equal(tf.strings.substr(encoded, 0, 8), PNG_MAGIC)
     is_jpeg = tf.equal(tf.strings.substr(encoded, 0, 3), JPEG_MAGIC)
     long_enough = tf.strings.length(encoded) > 32
-    tf.debugging.Assert((is_png | is_jpeg) & long_enough, ["`image_bytes` must be a PNG or JPEG file."])
+    whole = tf.debugging.Assert((is_png | is_jpeg) & long_enough, ["`image_bytes` must be a PNG or JPEG file."])
 
     def png_shape() -> tf.Tensor:
         header = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.uint8), tf.int32)
         width, height = tf.unstack(tf.reduce_sum(tf.reshape(header, (2, 4)) * [1 << 24, 1 << 16, 1 << 8, 1], 1))
         return tf.stack([height, width])
 
-    shape = tf.cond(is_png, png_shape, lambda: tf.io.extract_jpeg_shape(encoded)[:2])
+    with tf.control_dependencies([whole]):
+        shape = tf.cond(is_png, png_shape, lambda: tf.io.extract_jpeg_shape(encoded)[:2])
     height, width = tf.cast(shape[0], tf.int64), tf.cast(shape[1], tf.int64)
-    fits = (tf.minimum(height, width) >= 16) & (height < 1 << 24) & (width < 1 << 24) & (height * width <= MAX_PIXELS)
-    tf.debugging.Assert(
-        fits,
-        ["`image_bytes` must be a photo of at least 16 px a side and at most", MAX_PIXELS, "pixels. Received:", shape],
-    )
-    return shape
+    small = tf.minimum(height, width) < MIN_SIDE
+    fits = ~small & (height < 1 << 24) & (width < 1 << 24) & (height * width <= MAX_PIXELS)
+    limits = f"at least {MIN_SIDE} px a side and at most {MAX_PIXELS} pixels"
+    checked = tf.debugging.Assert(fits, [f"`image_bytes` must be a photo of {limits}. Received:", shape])
+    with tf.control_dependencies([checked]):
+        return tf.identity(shape)
 
 
 def _decode(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decode a photo to uint8 (H, W, 3); return it with the corner and the side of its centre square."""
     shape = _photo_shape(encoded)
     with tf.control_dependencies([shape]):
-        is_png = tf.equal(tf.strings.substr(encoded, 0, 8), PNG_MAGIC)
         photo = tf.cond(
-            is_png,
+            tf.equal(tf.strings.substr(encoded, 0, 8), PNG_MAGIC),
             lambda: tf.io.decode_png(encoded, 3),
             lambda: tf.io.decode_jpeg(encoded, 3, dct_method="INTEGER_ACCURATE"),
         )

@@ -164,9 +164,21 @@ def test_a_wrong_edit_is_refused(editor, expression, regions, words):
         editor.edit(photo(40, 40)[0], expression, regions=regions)
 
 
-def test_a_photo_that_is_none_is_refused_and_a_turned_one_is_set_upright():
-    with pytest.raises(ValueError, match="picture"):
-        upright(b"no picture at all")
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (b"no picture at all", "must be a picture.*17 bytes that are none"),
+        (b"", "0 bytes that are none"),
+        (photo(40, 40)[0][:300], "must be a whole picture"),
+        (photo(8, 40)[0], "at least 16 px a side.*Received: 8 x 40"),
+    ],
+)
+def test_a_photo_that_is_none_is_refused_in_words(editor, given, words):
+    with pytest.raises(ValueError, match=words):
+        editor.edit(given, {"AU12": 1.0})
+
+
+def test_a_turned_photo_is_set_upright():
     image, buffer = Image.new("RGB", (30, 20)), io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -190,7 +202,7 @@ def png_header(width, height):
     "encoded", [b"", b"x" * 64, png_header(100_000, 100_000), png_header(2**31 - 1, 2**31 - 1), png_header(8, 8)]
 )
 def test_a_bomb_is_refused_by_its_header(editor, encoded):
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`image_bytes` must be"):  # and not what a decoder says
         editor.run("edit_bytes", {
             "image_bytes": np.array([encoded], object), "expression": np.zeros((1, 17), np.float32),
             "regions": np.ones((1, 4), np.float32), "jpeg_quality": np.zeros(1, np.int32),

@@ -10,8 +10,9 @@ def critic(height: int, width: int, expression_size: int, filters: int, name: st
     Both outputs are float32 and unbounded. No normalisation, as WGAN-GP asks, and no resizing, so that the gradient
     penalty has the second derivatives it needs.
 
-    >>> sorted(critic(32, 32, 17, 4, "d").output_shape.items())
-    [('expression', (None, 17)), ('realness', (None, 4, 4, 1))]
+    >>> seen = critic(32, 32, 17, 4, "d")(keras.ops.zeros((1, 32, 32, 3)))
+    >>> seen["realness"].shape, seen["expression"].shape
+    (TensorShape([1, 4, 4, 1]), TensorShape([1, 17]))
     """
     image = keras.Input((height, width, 3), name="image")
     x, depth = image, 0

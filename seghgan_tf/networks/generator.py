@@ -31,8 +31,9 @@ def generator(height: int, width: int, channels: int, filters: int, blocks: int,
     in 0..1, colour in -1..1. It halves twice, so height and width must be multiples of 4; it grows back by resizing,
     then convolving, which leaves no checkerboard, and joins the encoder's features of the same size.
 
-    >>> generator(32, 48, 5, 4, 1, "g").output_shape
-    {'attention': (None, 32, 48, 1), 'color': (None, 32, 48, 3)}
+    >>> made = generator(32, 48, 5, 4, 1, "g")(keras.ops.zeros((1, 32, 48, 5)))
+    >>> made["attention"].shape, made["color"].shape
+    (TensorShape([1, 32, 48, 1]), TensorShape([1, 32, 48, 3]))
     """
     inputs = keras.Input((height, width, channels), name="inputs")
     full = _convolve(inputs, filters, 1, "full")

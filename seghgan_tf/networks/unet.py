@@ -16,10 +16,10 @@ def _stage(x: Any, width: int, name: str) -> Any:
 
 
 def unet(image_size: int, classes: int, width: int, name: str = "segmenter") -> keras.Model:
-    """Build the network: image (B, S, S, 3) in [-1, 1] to a list of one (B, S, S, classes) float32 logits.
+    """Build the network: image (B, S, S, 3) in [-1, 1] to (B, S, S, classes) float32 logits.
 
-    >>> unet(32, 19, 4).output_shape
-    [(None, 32, 32, 19)]
+    >>> unet(32, 19, 4)(keras.ops.zeros((1, 32, 32, 3))).shape
+    TensorShape([1, 32, 32, 19])
     """
     image = keras.Input((image_size, image_size, 3), name="image")
     x, skips = image, []
@@ -31,4 +31,4 @@ def unet(image_size: int, classes: int, width: int, name: str = "segmenter") -> 
     for depth, factor in reversed(list(enumerate((1, 2, 4, 4)))):
         x = layers.UpSampling2D(name=f"up{depth}")(x)
         x = _stage(layers.Concatenate(name=f"join{depth}")([x, skips[depth]]), width * factor, f"up{depth}")
-    return keras.Model(image, [layers.Conv2D(classes, 1, dtype="float32", name="logits")(x)], name=name)
+    return keras.Model(image, layers.Conv2D(classes, 1, dtype="float32", name="logits")(x), name=name)

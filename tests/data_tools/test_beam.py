@@ -128,10 +128,3 @@ def test_without_beam_the_error_names_the_extra_before_anything_is_read(tmp_path
     with pytest.raises(ValueError, match=r"pip install 'seghgan-tf\[beam\]'"):
         convert_here(Conversion("folder", os.fspath(tmp_path)), tmp_path / "out", beam_args=[])
     assert not (tmp_path / "out").exists()
-
-
-def test_doctests_of_the_package_are_collected_without_beam():
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-rs", "tfrecords_tools"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "tfrecords_tools.photo.readable" in done.stdout

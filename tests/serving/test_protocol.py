@@ -365,7 +365,7 @@ def test_a_bad_photo_does_not_fail_what_it_is_batched_with(channel: grpc.Channel
     )
     good = request("edit_bytes", image_bytes=np.full(1, file.getvalue(), object)).SerializeToString()
     bad = request("edit_bytes", image_bytes=np.full(1, b"\xff\xd8\xff" + b"x" * 90, object)).SerializeToString()
-    for _ in range(3):
-        waiting = [call.future(bad if i % 4 == 0 else good, timeout=20) for i in range(12)]  # what runs and waits at once
+    for _ in range(3):  # 12 calls are what a server with its defaults takes at once
+        waiting = [call.future(bad if i % 4 == 0 else good, timeout=20) for i in range(12)]
         codes = [one.code() for one in waiting]
         assert codes == [StatusCode.INVALID_ARGUMENT if i % 4 == 0 else StatusCode.OK for i in range(12)]

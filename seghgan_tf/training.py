@@ -117,7 +117,9 @@ def prepare_workdir(config: Config, workdir: Path, chief: bool = True) -> None:
                 f"Received: {part}.{key} = {values[part][key]}"
             )
     if chief:
-        path.write_text(json.dumps(values, indent=2) + "\n")
+        aside = path.with_suffix(".part")
+        aside.write_text(json.dumps(values, indent=2) + "\n")
+        aside.replace(path)  # at once, as other workers may be reading it
 
 
 def read_run(workdir: Path) -> Config:

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,9 @@ from tests.data_tools.test_readers import records
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.plan import Conversion
 from tfrecords_tools.write import convert
+
+# Where an example fails, Hypothesis shows it whole, however long; a warning of that would hide the failure.
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 
 EXAMPLES = 8
 """Trees of each kind; each holds one input of every kind of corruption."""

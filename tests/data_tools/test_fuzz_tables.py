@@ -4,6 +4,7 @@ import io
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.plan import Conversion
 from tfrecords_tools.write import convert
+
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 
 
 def array(value, **options):

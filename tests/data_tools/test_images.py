@@ -135,6 +135,15 @@ def test_a_jpeg_cut_in_its_pixels_is_truncated():
     assert refused(encoded(Image.fromarray(noise), "JPEG")[:-1500]) == Reason.TRUNCATED
 
 
+@pytest.mark.parametrize("bit", range(8 * 16))
+def test_a_bit_turned_at_the_end_of_a_png_is_seen(bit):
+    data = bytearray(encode_image(Image.new("RGB", (20, 20), (1, 2, 3)), 0)[0])
+    data[-1 - bit // 8] ^= 1 << bit % 8  # the last chunk and the checksum before it
+    with pytest.raises(Rejected) as refused:
+        open_picture(bytes(data), 1 << 20)
+    assert refused.value.reason is Reason.TRUNCATED
+
+
 def test_files_that_are_empty_or_not_there_are_refused(tmp_path):
     (tmp_path / "empty.jpg").touch()
     for path, reason in (

@@ -244,12 +244,13 @@ def test_without_a_target_each_face_is_asked_for_its_neighbours_expression():
 
 def test_saving_loading_and_going_on_equals_no_interruption(tmp_path):
     data = tf.data.Dataset.from_tensors(make_batch()).repeat()
-    whole = make_model()
+    whole = make_model(run_eagerly=True)  # three traces would take a minute; tests of runs resume traced ones
     whole.fit(data, steps_per_epoch=4, shuffle=False, verbose=0)
-    cut = make_model()
+    cut = make_model(run_eagerly=True)
     cut.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
     cut.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.run_eagerly
     for before, after in zip(cut.optimizer.variables, loaded.optimizer.variables, strict=True):
         np.testing.assert_array_equal(before, after)
     loaded.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)

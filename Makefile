@@ -36,7 +36,7 @@ demo: $(INSTALLED) ## Draw faces, train, evaluate, export, serve and edit over g
 	$(BIN)/seghgan demo
 
 test: $(INSTALLED) $(K8S_TOOLS) $(BEAM) ## Run the whole suite on two processes
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 lint: $(INSTALLED) ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """An export of a plain tf.Module, made once, and servers over it; SEGHGAN_TFS_ADDRESS puts TensorFlow Serving in their place."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,6 +28,26 @@ def export_v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fake_export import write_export
 
     return write_export(tmp_path_factory.mktemp("export"), 2, strength=0.25, size=SIZE)
+
+
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder EXPORT/1 of the checkpoint that comes with the package; written once for all processes of a test run."""
+    from seghgan_tf import demo, pretrained
+    from seghgan_tf.config import ModelConfig
+    from seghgan_tf.export import export
+    from seghgan_tf.model import SegHGAN
+
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    version = folder / "packaged" / "seghgan" / "1"
+    with (folder / "packaged.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not version.is_dir():
+            model = SegHGAN(ModelConfig(**pretrained.facts(demo.CHECKPOINT)["model"]))
+            pretrained.load_weights(model, demo.CHECKPOINT)
+            export(model, version.parent, 1)
+    return version
 
 
 @pytest.fixture

@@ -47,19 +47,6 @@ def test_openvino_agrees_to_a_ten_thousandth(export: Path, signature: str) -> No
     assert_alike(export / "1", signature, 32, 3)
 
 
-@pytest.fixture(scope="module")
-def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export of the checkpoint that comes with the package."""
-    from seghgan_tf import demo, pretrained
-    from seghgan_tf.config import ModelConfig
-    from seghgan_tf.export import export
-    from seghgan_tf.model import SegHGAN
-
-    model = SegHGAN(ModelConfig(**pretrained.facts(demo.CHECKPOINT)["model"]))
-    pretrained.load_weights(model, demo.CHECKPOINT)
-    return export(model, tmp_path_factory.mktemp("packaged") / "export", 1)
-
-
 @pytest.mark.parametrize("signature", ["serving_default", "segment", "analyze"])
 def test_openvino_agrees_on_the_packaged_model(packaged: Path, signature: str) -> None:
     assert_alike(packaged, signature, 64, 17)

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 pytest.importorskip("playwright", reason="needs the extra `dev`: pip install playwright")
 from playwright.sync_api import Error, sync_playwright
-from web_page import CHROMIUM, FLAGS, host, serve, write_exports
+from web_page import CHROMIUM, FLAGS, host, serve, write_config
 
 from seghgan_tf import expressions
 
@@ -35,17 +35,13 @@ CONTRAST = """() => {
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return write_exports(tmp_path_factory.mktemp("web"))
+def export(packaged):
+    return packaged.parent
 
 
 @pytest.fixture(scope="module")
-def export(config):
-    return config.parent / "seghgan"
-
-
-@pytest.fixture(scope="module")
-def server(config, tmp_path_factory):
+def server(export, tmp_path_factory):
+    config = write_config(export, tmp_path_factory.mktemp("web"))
     with serve(config, tmp_path_factory.mktemp("web-server")) as running:
         yield running[1]
 

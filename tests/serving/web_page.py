@@ -28,30 +28,20 @@ FLAGS = [
 ]
 
 
-def write_exports(folder: Path) -> Path:
-    """Export the packaged checkpoint as `seghgan`, and a fake model of the eight emotions as `emotions`.
-
-    Returns the models.config that serves both.
-    """
+def write_config(seghgan: Path, folder: Path) -> Path:
+    """Return a models.config that serves an export as `seghgan`, and a fake model of the eight emotions as `emotions`."""
     import fake_export
 
-    from seghgan_tf import demo, pretrained
-    from seghgan_tf.config import ModelConfig
-    from seghgan_tf.export import export
     from seghgan_tf.expressions import expression_space
-    from seghgan_tf.model import SegHGAN
 
-    model = SegHGAN(ModelConfig(**pretrained.facts(demo.CHECKPOINT)["model"]))
-    pretrained.load_weights(model, demo.CHECKPOINT)
-    export(model, folder / "seghgan", 1)
     space = expression_space("emotions").to_json()
     emotions = fake_export.description(32) | {"expression": space}
     with mock.patch.multiple(fake_export, LABELS=space["labels"], description=lambda _: emotions):
         fake_export.write_export(folder / "emotions")
-    names = ("seghgan", "emotions")
+    served = {"seghgan": seghgan, "emotions": folder / "emotions"}
     entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
     config = folder / "models.config"
-    config.write_text("model_config_list { " + " ".join(entry.format(name, folder / name) for name in names) + " }")
+    config.write_text("model_config_list { " + " ".join(entry.format(*each) for each in served.items()) + " }")
     return config
 
 

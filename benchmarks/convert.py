@@ -28,8 +28,8 @@ DISTINCT = 48
 CHILD = """
 import json, sys, time
 from tfrecords_tools.faces import Picturing
-from tfrecords_tools.plan import Conversion
-from tfrecords_tools.write import convert
+from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.run import convert
 
 source, output, size, workers, shard_size = sys.argv[1:]
 last = 0.0

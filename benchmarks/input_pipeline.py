@@ -18,11 +18,11 @@ from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
 
-from seghgan_tf.augment import Augmentation
-from seghgan_tf.data import load_expression_stream, load_segmentation_stream
+from seghgan_tf.data.augment import Augmentation
+from seghgan_tf.data.schema import FEATURES, Face, encode_face
+from seghgan_tf.data.stream import load_expression_stream, load_segmentation_stream
 from seghgan_tf.expressions import expression_space
 from seghgan_tf.regions import LABEL_ORDER
-from seghgan_tf.schema import FEATURES, Face, encode_face
 
 BATCH = 32
 BOUND = "bare JPEG decoding"

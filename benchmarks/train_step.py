@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seghgan_tf import training
 from seghgan_tf.config import read_config
+from seghgan_tf.training import run as training
 
 
 class Times(keras.callbacks.Callback):

@@ -77,7 +77,7 @@ def demo(
     ] = None,
 ) -> None:
     """Draw faces, train, evaluate, export, serve and edit over gRPC, into one HTML report. Ten minutes on two cores."""
-    from seghgan_tf.demo import run_demo
+    from seghgan_tf.demo.run import run_demo
 
     run_demo(workdir, from_scratch=from_scratch, preset=preset, seed=seed, save_checkpoint=save_checkpoint)
 
@@ -113,8 +113,8 @@ def train(
         raise ValueError(
             "`expression` must name a folder of records; make one with `seghgan data draw DIR`. Received: none"
         )
-    from seghgan_tf import training
-    from seghgan_tf.progress import ProgressBar
+    from seghgan_tf.training import run as training
+    from seghgan_tf.training.progress import ProgressBar
 
     console = Console()
     if dry_run:
@@ -135,8 +135,8 @@ def evaluate(
     """Measure segmentation, edits and expressions of a run on held-out records."""
     from rich.console import Console
 
-    from seghgan_tf import training
-    from seghgan_tf.evaluation import evaluate_run
+    from seghgan_tf.evaluation.figures import evaluate_run
+    from seghgan_tf.training import run as training
 
     figures = evaluate_run(
         training.load_model(workdir / training.CHECKPOINT), training.streams(training.read_run(workdir), split)
@@ -161,7 +161,7 @@ def ablate(
     ] = None,
 ) -> None:
     """Train the variants of the method at equal budget and put their figures side by side. Resumes."""
-    from seghgan_tf.ablation import run_ablation
+    from seghgan_tf.evaluation.ablation import run_ablation
 
     run_ablation(
         config,
@@ -182,8 +182,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a SavedModel with the served signatures, warmup requests and a manifest with checksums."""
-    from seghgan_tf import training
     from seghgan_tf.export import export as write
+    from seghgan_tf.training import run as training
 
     taken = [int(path.name) for path in output.glob("*") if path.name.isdigit()]
     model = training.load_model(workdir / training.CHECKPOINT)
@@ -214,8 +214,8 @@ def gate(
 
     seghgan gate exports --models-config models.config
     """
-    from seghgan_tf.gate import Limits, judge
-    from serving.model_config import read_models
+    from seghgan_tf.evaluation.gate import Limits, judge
+    from serving.server.models_config import read_models
 
     if models_config is not None:
         if baseline is not None:
@@ -313,7 +313,7 @@ def _editor(export_dir: Path | None, server: str | None, model: str, space: str 
     from seghgan_tf.editing import Editor
     from seghgan_tf.expressions import expression_space, labelled_space
     from serving.client import SegHGANClient
-    from serving.contract import REGIONS
+    from serving.signature import REGIONS
 
     client = SegHGANClient(str(server), model=model)
     served = client.served()

@@ -93,7 +93,7 @@ class Editor:
         """Load an export (its newest version) into this process; refused where its files do not match its manifest."""
         import tensorflow as tf
 
-        from serving import bundle
+        from serving.bundle import manifest as bundle
 
         path = newest_version(folder)
         bundle.verify(path)

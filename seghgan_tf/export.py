@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from seghgan_tf import __version__
-from seghgan_tf.model import REGION_NAMES, SegHGAN
+from seghgan_tf.model.seghgan import REGION_NAMES, SegHGAN
 from seghgan_tf.pictures import MAX_PIXELS, MIN_SIDE
 from seghgan_tf.regions import CLASSES, LABEL_ORDER
 
@@ -180,7 +180,8 @@ def export(model: SegHGAN, folder: Path, version: int = 1, training: dict[str, A
     The version appears whole or not at all. `training` holds facts to keep in the manifest (figures, dataset, steps).
     Raises ValueError where the version exists already.
     """
-    from serving import bundle, contract
+    from serving import signature as contract
+    from serving.bundle import manifest as bundle
 
     target = Path(folder) / str(version)
     if target.exists():

@@ -16,7 +16,7 @@ class Backend(enum.StrEnum):
 
 
 def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> object:
-    from serving.calls import TLS
+    from serving.client.channel import TLS
 
     if ca is None and cert is None and key is None:
         return None
@@ -75,8 +75,8 @@ def serve(
         seghgan serve export
         seghgan serve export --host 0.0.0.0 --tls-cert server.pem --tls-key server.key --tls-client-ca clients.pem
     """
-    from serving import binary
-    from serving.settings import CONFIG, Settings
+    from serving.server import binary
+    from serving.server.settings import CONFIG, Settings
 
     if docker:
         if export is None:
@@ -112,8 +112,9 @@ def serve(
 def _run(settings: object, backend: Backend) -> None:
     import os
 
-    from serving import binary, server
-    from serving.settings import Settings
+    from serving.server import binary
+    from serving.server import process as server
+    from serving.server.settings import Settings
 
     if not isinstance(settings, Settings):
         raise TypeError(f"`settings` must be Settings. Received: {type(settings).__name__}")
@@ -190,8 +191,8 @@ def promote(
     """
     import dataclasses
 
-    from serving import promote as release
-    from serving.calls import TLS
+    from serving.client.channel import TLS
+    from serving.release import promote as release
 
     if (config_file is None) == (config_map is None):
         raise typer.BadParameter("Give --config-file or --config-map.")
@@ -219,6 +220,6 @@ def bench_serve(
     """Load a server with made-up images and print throughput and latencies as JSON."""
     import json
 
-    from serving.load import measure
+    from serving.client.bench import measure
 
     typer.echo(json.dumps(measure(server, name, signature, clients, batch, seconds)))

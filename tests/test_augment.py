@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from seghgan_tf.augment import Augmentation, augment, change_colour, enlarge, shift_and_flip, to_float
+from seghgan_tf.data.augment import Augmentation, augment, change_colour, enlarge, shift_and_flip, to_float
 from seghgan_tf.regions import CLASSES
 
 SEED = tf.constant([7, 11], tf.int64)

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from seghgan_tf import cluster, recorder, training
+from seghgan_tf.training import cluster, recorder
+from seghgan_tf.training import run as training
 from tests.conftest import ROOT, TINY
 from tfrecords_tools.draw import draw_dataset
 

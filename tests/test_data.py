@@ -11,12 +11,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from seghgan_tf.augment import Augmentation
-from seghgan_tf.data import load_expression_stream, load_segmentation_stream, load_streams
+from seghgan_tf.data.augment import Augmentation
+from seghgan_tf.data.schema import Face, encode_face
+from seghgan_tf.data.select import survey_expressions
+from seghgan_tf.data.stream import load_expression_stream, load_segmentation_stream, load_streams
 from seghgan_tf.expressions import expression_space
 from seghgan_tf.regions import LABEL_ORDER
-from seghgan_tf.schema import Face, encode_face
-from seghgan_tf.survey import survey_expressions
 
 SIZE = 16
 AU12 = expression_space("AU12")

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from seghgan_tf import demo, pretrained
+from seghgan_tf.demo import run as demo
 from seghgan_tf.expressions import AUS
+from seghgan_tf.training import pretrained
 
 
 def test_the_packages_checkpoint_is_small_and_says_how_it_was_made():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from seghgan_tf.data.schema import decode_face, read_dataset_json
 from seghgan_tf.expressions import AU_REGIONS, AUS
 from seghgan_tf.regions import CLASSES, REGIONS
-from seghgan_tf.schema import decode_face, read_dataset_json
 from tfrecords_tools.draw import contact_sheet, draw_dataset
 from tfrecords_tools.drawn_faces import draw_faces, sample_aus, sample_faces
 

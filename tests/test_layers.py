@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from seghgan_tf.layers import InstanceNorm, blend, cut, dilate, paste, planes, window_corner, window_indices
+from seghgan_tf.model.layers import InstanceNorm, blend, cut, dilate, paste, planes, window_corner, window_indices
 
 RNG = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from seghgan_tf import losses
+from seghgan_tf.model import losses
 
 RNG = np.random.default_rng(3)
 IMAGES = RNG.uniform(-1, 1, (2, 4, 4, 3)).astype("float32")

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from seghgan_tf import demo
+from seghgan_tf.demo import run as demo
 from tests.conftest import ROOT, TINY
 
 UNITS = "AU04,AU12,AU25,AU26,AU45"

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import pytest
 
-from seghgan_tf import recorder, training
 from seghgan_tf.config import read_config
-from seghgan_tf.evaluation import evaluate_run
+from seghgan_tf.evaluation.figures import evaluate_run
+from seghgan_tf.training import recorder
+from seghgan_tf.training import run as training
 from tests.conftest import ROOT, TINY
 from tfrecords_tools.draw import draw_dataset
 

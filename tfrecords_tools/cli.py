@@ -228,11 +228,11 @@ def convert(
     from rich.console import Console
 
     from tfrecords_tools.actions import ActionTable
+    from tfrecords_tools.convert.local import default_workers
+    from tfrecords_tools.convert.plan import Conversion
+    from tfrecords_tools.convert.run import convert as convert_dataset
     from tfrecords_tools.faces import Picturing, default_align
-    from tfrecords_tools.plan import Conversion
-    from tfrecords_tools.pool import default_workers
     from tfrecords_tools.progress import progress
-    from tfrecords_tools.write import convert as convert_dataset
 
     given = {
         "label_order": label_order and label_order.value,
@@ -315,7 +315,7 @@ def validate(
     """Check digests, every record and picture, ids, ranges, label order, and that subjects stay in one split. Status 1 for problems."""
     from rich.console import Console
 
-    from tfrecords_tools.pool import default_workers
+    from tfrecords_tools.convert.local import default_workers
     from tfrecords_tools.progress import progress
     from tfrecords_tools.validate import validate as find_problems
 

@@ -13,9 +13,9 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from seghgan_tf import __version__
+from seghgan_tf.data.schema import DATASET_FILE, SCHEMA_VERSION, Face, encode_face
 from seghgan_tf.expressions import AU_NAMES, AUS, EMOTION_AUS, MAX_INTENSITY, expression_space
 from seghgan_tf.regions import CLASSES, LABEL_ORDER, PALETTE
-from seghgan_tf.schema import DATASET_FILE, SCHEMA_VERSION, Face, encode_face
 from tfrecords_tools.drawn_faces import draw_faces, sample_aus, sample_faces
 from tfrecords_tools.records import storable
 

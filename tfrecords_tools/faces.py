@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from seghgan_tf.data.schema import Face
 from seghgan_tf.regions import CLASSES
-from seghgan_tf.schema import Face
 from tfrecords_tools import align, images
 from tfrecords_tools.masks import Mask, read_mask
 from tfrecords_tools.photo import Photo, Reason, Rejected

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from seghgan_tf.data.schema import Face, read_dataset_json
 from seghgan_tf.expressions import AU_NAMES, AUS, EMOTIONS, MAX_INTENSITY
 from seghgan_tf.pictures import color_mask
 from seghgan_tf.regions import CLASSES
-from seghgan_tf.schema import Face, read_dataset_json
 from tfrecords_tools.faces import decode_mask
 from tfrecords_tools.records import SPLITS, read_split
 

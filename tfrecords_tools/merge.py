@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from seghgan_tf.data.schema import DATASET_FILE, read_dataset_json
 from seghgan_tf.expressions import AUS, expression_space
 from seghgan_tf.regions import CLASSES
-from seghgan_tf.schema import DATASET_FILE, read_dataset_json
 from tfrecords_tools.census import Census, open_census
 from tfrecords_tools.photo import readable
 from tfrecords_tools.records import SPLITS, read_shard, sha256, storable, sync_folder, write_atomically

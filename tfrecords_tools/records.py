@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from seghgan_tf.schema import Face, decode_face
+from seghgan_tf.data.schema import Face, decode_face
 from tfrecords_tools.photo import readable
 
 SPLITS = ("train", "validation", "test")

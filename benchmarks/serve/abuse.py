@@ -14,9 +14,9 @@ import bench
 import grpc
 import numpy as np
 
-from serving import calls
 from serving.client import SegHGANClient
-from serving.load import example
+from serving.client import channel as calls
+from serving.client.bench import example
 
 
 def threads(pid: int) -> int:

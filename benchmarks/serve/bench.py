@@ -20,9 +20,9 @@ from typing import Any
 import grpc
 import numpy as np
 
-from serving import calls
 from serving.client import SegHGANClient
-from serving.load import example
+from serving.client import channel as calls
+from serving.client.bench import example
 
 ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "serving" / "fake_export.py"
@@ -69,7 +69,7 @@ class Server:
         command = [
             sys.executable,
             "-m",
-            "serving.server",
+            "serving.server.process",
             "--model-dir",
             export,
             "--grpc-port",

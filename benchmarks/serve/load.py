@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.client import ClientError, Retry, SegHGANClient
-from serving.load import example, measure
+from serving.client.bench import example, measure
 
 
 def recovery(address: str) -> float:

@@ -18,7 +18,7 @@ import bench
 import numpy as np
 
 from serving.client import SegHGANClient
-from serving.load import example, measure
+from serving.client.bench import example, measure
 
 _function: Any = None
 

@@ -11,7 +11,7 @@ import bench
 import numpy as np
 
 from serving.client import ClientError, SegHGANClient
-from serving.load import example
+from serving.client.bench import example
 
 
 def main() -> None:

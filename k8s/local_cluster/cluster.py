@@ -9,7 +9,7 @@ from pathlib import Path
 
 from k8s.checks import ENDPOINT_SECONDS, Resource, of_kind, servers
 from k8s.local_cluster.pod import Pod, Template
-from serving.model_config import read_models
+from serving.server.models_config import read_models
 
 KUBELET_SYNC_SECONDS = 60.0
 """A kubelet brings a changed ConfigMap into its Pods at its next sync, each Pod at its own time."""
@@ -19,7 +19,7 @@ HOSTS_BYTES = 4096
 
 
 class ConfigMaps:
-    """ConfigMaps and their copies in Pods, which follow at the kubelet's next sync; a `serving.promote.Store` too."""
+    """ConfigMaps and their copies in Pods, which follow at the kubelet's next sync; a `serving.release.promote.Store` too."""
 
     def __init__(self, folder: Path, scale: float) -> None:
         self.maps: dict[str, dict[str, str]] = {}

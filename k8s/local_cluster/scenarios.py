@@ -10,7 +10,7 @@ from k8s.checks import Resource, servers
 from k8s.local_cluster.cluster import KUBELET_SYNC_SECONDS, Cluster, Deployment
 from k8s.local_cluster.load import Load
 from k8s.local_cluster.pod import Pod
-from serving import promote
+from serving.release import promote
 
 LIMIT = 600.0
 """Seconds after which a step counts as failed."""

@@ -10,11 +10,11 @@ from skimage import data
 from tests.data_tools import layouts
 from tests.data_tools.test_readers import reasons, records
 from tfrecords_tools import align
+from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing, make_faces
 from tfrecords_tools.photo import Photo, Reason, Rejected
-from tfrecords_tools.plan import Conversion
 from tfrecords_tools.validate import validate
-from tfrecords_tools.write import convert
 
 FRAME = np.array(align.FRAME)
 

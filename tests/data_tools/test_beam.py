@@ -11,8 +11,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.data_tools import layouts
 from tests.data_tools.test_convert import contents
-from tfrecords_tools.plan import Conversion
-from tfrecords_tools.write import convert as convert_here
+from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.run import convert as convert_here
 
 BEAM = ROOT / ".venv" / "beam"
 """Where `make beam` puts Apache Beam, and the packages that it needs older than requirements.lock has them."""
@@ -124,7 +124,7 @@ def test_what_workers_fetch_from_elsewhere_gives_the_same_bytes(tmp_path):
 
 def test_without_beam_the_error_names_the_extra_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    monkeypatch.delitem(sys.modules, "tfrecords_tools.beam", raising=False)
+    monkeypatch.delitem(sys.modules, "tfrecords_tools.convert.beam", raising=False)
     with pytest.raises(ValueError, match=r"pip install 'seghgan-tf\[beam\]'"):
         convert_here(Conversion("folder", os.fspath(tmp_path)), tmp_path / "out", beam_args=[])
     assert not (tmp_path / "out").exists()

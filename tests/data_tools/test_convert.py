@@ -14,17 +14,17 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from seghgan_tf.schema import decode_face, encode_face, read_dataset_json
+from seghgan_tf.data.schema import decode_face, encode_face, read_dataset_json
 from tests.conftest import ROOT
 from tests.data_tools import layouts
 from tests.data_tools.test_readers import reasons, records
 from tfrecords_tools.cli import app
+from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.run import convert
 from tfrecords_tools.draw import draw_dataset
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.merge import merge
-from tfrecords_tools.plan import Conversion
 from tfrecords_tools.validate import validate
-from tfrecords_tools.write import convert
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def start(source, output, *more):
 def prepared(source, output, workers=1):
     """Convert in a process of its own that can be killed; the imports are done before `go` is written."""
     code = (
-        "import sys; from tests.data_tools.test_convert import request; from tfrecords_tools.write import convert\n"
+        "import sys; from tests.data_tools.test_convert import request; from tfrecords_tools.convert.run import convert\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         f"convert(request(sys.argv[1]), sys.argv[2], workers={workers}); print('done')\n"
     )
@@ -214,7 +214,7 @@ def go(process):
 LIVES = """
 import os, signal, sys
 from tests.data_tools.test_convert import request
-from tfrecords_tools.write import convert
+from tfrecords_tools.convert.run import convert
 
 def live(last):
     seen = 0
@@ -300,7 +300,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(source, undisturbed, tmp_path
 def test_a_disk_that_takes_no_more_is_a_plain_error_and_the_work_goes_on(source, undisturbed, tmp_path):
     # A limit on the size of files stands in for a full disk: the plan fits, a shard does not.
     code = (
-        "import resource, sys; from tests.data_tools.test_convert import request; from tfrecords_tools.write import convert\n"
+        "import resource, sys; from tests.data_tools.test_convert import request; from tfrecords_tools.convert.run import convert\n"
         "from tfrecords_tools import write\n"
         "plan = write._make_plan\n"
         "def limited(*arguments):\n"

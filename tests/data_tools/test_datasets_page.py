@@ -13,7 +13,7 @@ import typer.main
 from tests.conftest import ROOT
 from tests.data_tools.test_beam import BEAM, needs_beam
 from tfrecords_tools.cli import app
-from tfrecords_tools.plan import Conversion
+from tfrecords_tools.convert.plan import Conversion
 from tfrecords_tools.readers import DATASETS
 
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
@@ -42,7 +42,7 @@ def test_the_page_has_a_command_for_every_reader_and_engine():
 @needs_beam
 def test_beam_knows_every_option_of_the_page():
     code = (
-        "import json, sys; from tfrecords_tools.beam import PipelineOptions\n"
+        "import json, sys; from tfrecords_tools.convert.beam import PipelineOptions\n"
         "for line in json.load(sys.stdin): PipelineOptions(line).get_all_options()\n"
     )
     lines = [shlex.split(words[words.index("--beam-args") + 1]) for words in COMMANDS if "--beam-args" in words]

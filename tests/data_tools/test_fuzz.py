@@ -16,9 +16,9 @@ from PIL import Image
 
 from tests.data_tools import layouts
 from tests.data_tools.test_readers import records
+from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
-from tfrecords_tools.plan import Conversion
-from tfrecords_tools.write import convert
 
 # Where an example fails, Hypothesis shows it whole, however long; a warning of that would hide the failure.
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")

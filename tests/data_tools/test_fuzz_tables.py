@@ -12,9 +12,9 @@ from tests.data_tools import layouts
 from tests.data_tools.test_fuzz import EXAMPLES, cut, flipped, fuzzed, not_finite, rejected, too_large, words
 from tests.data_tools.test_readers import records
 from tfrecords_tools.actions import ActionTable
+from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
-from tfrecords_tools.plan import Conversion
-from tfrecords_tools.write import convert
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 

@@ -12,12 +12,12 @@ from tests.data_tools import layouts
 from tests.data_tools.test_readers import records
 from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.cli import app
+from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.inspect import overview
 from tfrecords_tools.merge import common_space, merge
-from tfrecords_tools.plan import Conversion
 from tfrecords_tools.validate import validate
-from tfrecords_tools.write import convert
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from tests.data_tools import layouts
 from tests.data_tools.test_readers import records
 from tfrecords_tools import validate as validating
 from tfrecords_tools.census import open_census
+from tfrecords_tools.convert.plan import Conversion, Plan, PlanWriter
+from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.merge import merge
 from tfrecords_tools.photo import Photo, Reason, Reject
-from tfrecords_tools.plan import Conversion, Plan, PlanWriter
 from tfrecords_tools.rejects import open_rejects
-from tfrecords_tools.write import convert
 
 
 def plan(folder, count):

@@ -7,19 +7,19 @@ import sys
 import numpy as np
 import pytest
 
+from seghgan_tf.data.schema import read_dataset_json
 from seghgan_tf.expressions import AUS, EMOTIONS
 from seghgan_tf.regions import CLASSES
-from seghgan_tf.schema import read_dataset_json
 from tests.data_tools import layouts
 from tfrecords_tools.actions import ActionTable
+from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.masks import BISENET
-from tfrecords_tools.plan import Conversion
 from tfrecords_tools.readers import celebamask, read_dataset
 from tfrecords_tools.readers.files import image_files
 from tfrecords_tools.readers.folder import read_folder
 from tfrecords_tools.records import read_split
-from tfrecords_tools.write import convert
 
 
 def records(folder):

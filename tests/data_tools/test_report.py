@@ -6,11 +6,11 @@ from playwright.sync_api import sync_playwright
 from tests.data_tools import layouts
 from tests.serving.web_page import CHROMIUM, FLAGS
 from tfrecords_tools.actions import ActionTable
+from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.inspect import overview
-from tfrecords_tools.plan import Conversion
 from tfrecords_tools.report import write_report
-from tfrecords_tools.write import convert
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium: apt-get install chromium")
 

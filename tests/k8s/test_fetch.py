@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import bundle, fetch
+from serving.bundle import manifest as bundle
+from serving.release import fetch
 
 MODEL = {
     "image_size": 32,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from seghgan_tf import cli, gate
+from seghgan_tf import cli
+from seghgan_tf.evaluation import gate
 
 GOOD = {"miou": 0.86, "error_ratio": 0.64, "outside_change": 0.0003, "expression_error": 0.2}
 

@@ -33,7 +33,7 @@ def lay_out(dockerfile: Path, root: Path) -> Path:
 @pytest.mark.parametrize("image", FILES)
 def test_an_image_holds_what_its_commands_import(image, tmp_path):
     tree = lay_out(FILES[image], tmp_path)
-    modules = ["serving.server", "serving.fetch"] if image == "seghgan/serving" else ["seghgan_tf.cli"]
+    modules = ["serving.server.process", "serving.release.fetch"] if image == "seghgan/serving" else ["seghgan_tf.cli"]
     for module in modules:
         code = f"import {module} as one; assert one.__file__.startswith({str(tree)!r}), one.__file__"
         ran = subprocess.run(
@@ -70,7 +70,7 @@ def test_the_manifests_run_what_the_images_have():
                     else:
                         assert container["command"] in (
                             words,
-                            ["/opt/venv/bin/python", "-m", "serving.fetch"],
+                            ["/opt/venv/bin/python", "-m", "serving.release.fetch"],
                             WORKER_POOL,
                         )
     assert seen == set(FILES)

@@ -9,8 +9,8 @@ import pytest
 
 from k8s.checks import of_kind, pod_specs, problems, servers
 from k8s.validate import K8S, TARGETS, VERSIONS, build, schema_problems
-from serving.binary import IMAGE
-from serving.settings import CONFIG
+from serving.server.binary import IMAGE
+from serving.server.settings import CONFIG
 
 Resources = list[dict[str, Any]]
 
@@ -56,7 +56,7 @@ def test_the_binarys_image_is_the_one_the_command_line_names(built):
 
 
 def test_the_embedded_servers_flags_are_flags_it_has(built):
-    from serving.server import parser
+    from serving.server.process import parser
 
     container = servers(built("overlays/dev"))[0]["spec"]["template"]["spec"]["containers"][0]
     given = vars(parser().parse_args(container["args"]))
@@ -75,7 +75,7 @@ def test_the_embedded_servers_flags_are_flags_it_has(built):
 def test_workers_find_each_other_with_the_variables_of_the_manifests(built, target, pattern):
     import json
 
-    from seghgan_tf.cluster import announce
+    from seghgan_tf.training.cluster import announce
 
     spec = next(spec for _, spec in pod_specs(built(target)))
     given = {one["name"]: one["value"] for one in spec["containers"][0]["env"]} | {"JOB_COMPLETION_INDEX": "1"}

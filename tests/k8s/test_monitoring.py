@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from k8s.validate import K8S
-from serving.engine import Engine
-from serving.settings import Settings
+from serving.server.engine import Engine
+from serving.server.settings import Settings
 
 FOLDER = K8S / "components" / "monitoring"
 OF_THE_CLUSTER = {"container_memory_working_set_bytes", "kube_pod_container_resource_limits", "up"}

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from seghgan_tf import cli
-from serving import promote
 from serving.client import SegHGANClient
-from serving.model_config import read_models
-from serving.settings import CONFIG, Settings
+from serving.release import promote
+from serving.server.models_config import read_models
+from serving.server.settings import CONFIG, Settings
 
 trustme = pytest.importorskip("trustme", reason="makes certificates: pip install trustme (extra dev)")
 
@@ -23,8 +23,8 @@ trustme = pytest.importorskip("trustme", reason="makes certificates: pip install
 @contextlib.contextmanager
 def running(exports, tmp_path, **tls):
     """(models.config, folder of versions, address) of a server that reads both every 0.2 s."""
-    from serving.engine import Engine
-    from serving.grpc_server import GrpcServer
+    from serving.server.engine import Engine
+    from serving.server.grpc_server import GrpcServer
 
     folder, config = tmp_path / "models", tmp_path / "models.config"
     shutil.copytree(exports, folder)

@@ -33,10 +33,11 @@ def export_v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder EXPORT/1 of the checkpoint that comes with the package; written once for all processes of a test run."""
-    from seghgan_tf import demo, pretrained
     from seghgan_tf.config import ModelConfig
+    from seghgan_tf.demo import run as demo
     from seghgan_tf.export import export
     from seghgan_tf.model import SegHGAN
+    from seghgan_tf.training import pretrained
 
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -60,9 +61,9 @@ def export(tmp_path: Path, export_v1: Path) -> Path:
 @pytest.fixture(scope="session")
 def run_server() -> Callable[..., Any]:
     """A context manager (settings...) -> (engine, address) of an embedded server in this process."""
-    from serving.engine import Engine
-    from serving.grpc_server import GrpcServer
-    from serving.settings import Settings
+    from serving.server.engine import Engine
+    from serving.server.grpc_server import GrpcServer
+    from serving.server.settings import Settings
 
     @contextlib.contextmanager
     def run(**settings: Any) -> Iterator[tuple[Engine, str]]:

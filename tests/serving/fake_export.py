@@ -9,7 +9,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from serving import bundle, contract
+from serving import signature as contract
+from serving.bundle import manifest as bundle
 
 LABELS = ["AU06", "AU12", "AU25"]
 

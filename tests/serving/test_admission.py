@@ -10,13 +10,14 @@ import grpc
 import numpy as np
 import pytest
 
-from serving import calls, tensors
-from serving.admission import Gate
-from serving.batching import Batching, read_batching
+from serving import tensors
 from serving.client import Retry, SegHGANClient
-from serving.errors import ServingError, scrubbed
-from serving.metrics import metrics_path
-from serving.settings import Settings
+from serving.client import channel as calls
+from serving.server.admission import Gate
+from serving.server.batching import Batching, read_batching
+from serving.server.errors import ServingError, scrubbed
+from serving.server.metrics import metrics_path
+from serving.server.settings import Settings
 
 
 def hold(gate: Gate, count: int) -> tuple[threading.Event, list[threading.Thread]]:

@@ -9,8 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from seghgan_tf.cli import app
-from serving import calls
-from serving.client_errors import ModelNotFound
+from serving.client import channel as calls
+from serving.client.errors import ModelNotFound
 
 
 @pytest.fixture

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import calls, contract
-from serving.async_client import AsyncSegHGANClient
-from serving.calls import Retry, Served
+from serving import signature as contract
 from serving.client import SegHGANClient
-from serving.client_errors import ClientError, InvalidRequest, ModelNotFound, ServerBusy, ServerUnavailable
-from serving.servable import Servable
+from serving.client import channel as calls
+from serving.client.aio import AsyncSegHGANClient
+from serving.client.channel import Retry, Served
+from serving.client.errors import ClientError, InvalidRequest, ModelNotFound, ServerBusy, ServerUnavailable
+from serving.server.servable import Servable
 
 FULL = [1.0, 1.0, 1.0]
 

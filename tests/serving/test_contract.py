@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from serving import bundle, contract
+from serving import signature as contract
+from serving.bundle import manifest as bundle
 
 
 def test_an_export_that_keeps_the_contract_passes(export_v1: Path) -> None:

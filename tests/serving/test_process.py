@@ -17,10 +17,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
-from serving import binary, cli
+from serving import cli
 from serving.client import Retry, SegHGANClient
-from serving.server import parser
-from serving.settings import CONFIG, Settings
+from serving.server import binary
+from serving.server.process import parser
+from serving.server.settings import CONFIG, Settings
 
 FACE = np.zeros((32, 32, 3), np.uint8)
 
@@ -187,8 +188,8 @@ def test_wrong_usage_exits_2() -> None:
 
 
 def test_a_taken_port_is_named(embedded: Any, export_v1: Path, run_server: Any) -> None:
-    from serving.engine import Engine
-    from serving.grpc_server import GrpcServer
+    from serving.server.engine import Engine
+    from serving.server.grpc_server import GrpcServer
 
     port = int(embedded[1].rsplit(":", 1)[1])
     engine = Engine(

@@ -25,7 +25,8 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving import contract, messages, tensors
+from serving import messages, tensors
+from serving import signature as contract
 
 ours = pytest.mark.skipif(
     "SEGHGAN_TFS_ADDRESS" in os.environ, reason="TensorFlow Serving has no such check; unset SEGHGAN_TFS_ADDRESS"

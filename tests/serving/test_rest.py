@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import rest_server
-from serving.settings import Settings
+from serving.server import rest_server
+from serving.server.settings import Settings
 
 SIZE = 32
 

@@ -10,8 +10,8 @@ import zlib
 import numpy as np
 import pytest
 
-from serving import rest_server
-from serving.settings import Settings
+from serving.server import rest_server
+from serving.server.settings import Settings
 
 PATH = "/v1/models/seghgan:predict"
 PICTURE = np.zeros((32, 32, 3), int).tolist()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import rest_server
 from serving.client import TLS, ClientError, Retry, SegHGANClient
+from serving.server import rest_server
 
 trustme = pytest.importorskip("trustme", reason="makes certificates: pip install trustme (extra dev)")
 

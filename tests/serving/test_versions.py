@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from serving.client import SegHGANClient
-from serving.engine import Engine, Request
-from serving.errors import ServingError
-from serving.model_config import read_models
-from serving.settings import Settings
+from serving.server.engine import Engine, Request
+from serving.server.errors import ServingError
+from serving.server.models_config import read_models
+from serving.server.settings import Settings
 
 IMAGE = np.zeros((1, 32, 32, 3), np.float32)
 
@@ -105,7 +105,7 @@ def _truncate(path: Path) -> None:
 def _bad_warmup(folder: Path) -> None:
     import json
 
-    from serving import bundle
+    from serving.bundle import manifest as bundle
 
     (folder / bundle.WARMUP).write_bytes(b"garbage" * 30)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -283,7 +283,7 @@ def test_an_impossible_models_config_is_refused(tmp_path: Path, text: str, words
 
 
 def test_the_shipped_models_config_can_be_read() -> None:
-    from serving.settings import CONFIG as FOLDER
+    from serving.server.settings import CONFIG as FOLDER
 
     model = read_models(FOLDER / "models.config")["seghgan"]
     assert set(model.labels) == {"stable", "canary"}

@@ -31,11 +31,11 @@ def test_the_wheel_holds_every_file_of_the_page(tmp_path):
 
 
 def test_a_server_without_the_page_says_so(embedded, monkeypatch, caplog, tmp_path):
-    from serving import rest_routes
+    from serving.server import rest_routes
 
     engine = embedded[0]
     monkeypatch.setattr(rest_routes, "WEB", tmp_path / "nothing")
-    with caplog.at_level(logging.WARNING, "serving.rest_routes"):
+    with caplog.at_level(logging.WARNING, "serving.server.rest_routes"):
         rest_routes.Rest(engine, engine.settings).app()
     assert [record.getMessage() for record in caplog.records] == ["no web page"]
     assert caplog.records[0].fields["folder"] == str(tmp_path / "nothing")

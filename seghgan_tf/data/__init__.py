@@ -1,0 +1,1 @@
+"""Records: the schema, folders of them, and tf.data streams of batches."""

@@ -1,0 +1,162 @@
+"""The demo's report: faces, masks, curves, edits beside their truth, attention, figures and times."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from seghgan_tf import html as report
+from seghgan_tf.config import Config
+from seghgan_tf.expressions import AU_NAMES, AUS, MAX_INTENSITY
+from seghgan_tf.model import SegHGAN
+from seghgan_tf.pictures import Pixels, color_mask, gray, grid, to_pixels
+
+SHOWN_PEOPLE = 6
+SHOWN_AUS = ("AU01", "AU04", "AU09", "AU12", "AU15", "AU25", "AU26", "AU45")
+ZOOM = 1.5
+
+
+class Look(NamedTuple):
+    """What the model sees and does in a few photos: class ids, and for some action units attention and edit."""
+
+    labels: NDArray[np.uint8]  # (people, S, S)
+    attention: NDArray[np.float32]  # (people, AUs, S, S, 1)
+
+
+class Run(NamedTuple):
+    """Everything the report shows."""
+
+    config: Config
+    figures: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]]
+    photos: NDArray[np.float32]
+    truths: NDArray[np.float32]
+    masks: NDArray[np.uint8]
+    edited: NDArray[np.float32]
+    look: Look
+    exported: Path
+
+
+def look(model: SegHGAN, photos: NDArray[np.float32]) -> Look:
+    """Segment the first few photos and take the attention of some edits."""
+    few = photos[:SHOWN_PEOPLE]
+    attention = []
+    for au in SHOWN_AUS:
+        asked = np.zeros((len(few), len(AUS)), np.float32)
+        asked[:, AUS.index(au)] = 3.0 / MAX_INTENSITY
+        attention.append(model({"image": tf.constant(few), "expression": tf.constant(asked)})["attention"].numpy())
+    return Look(model.segment(tf.constant(few))["labels"].numpy(), np.stack(attention, 1))
+
+
+def edit_rows(run: Run) -> list[list[Pixels]]:
+    """Return two rows a person, the model's edits above the true pictures, the photo first in both."""
+    rows = []
+    for i in range(min(SHOWN_PEOPLE, len(run.photos))):
+        photo = to_pixels(run.photos[i])
+        for pictures in (run.edited[i], run.truths[i]):
+            rows.append([photo, *(to_pixels(pictures[AUS.index(au)]) for au in SHOWN_AUS)])
+    return rows
+
+
+def _segmentation(run: Run) -> list[str]:
+    few = len(run.look.labels)
+    rows = [
+        [to_pixels(image) for image in run.photos[:few]],
+        [color_mask(mask) for mask in run.look.labels],
+        [color_mask(mask) for mask in run.masks[:few]],
+    ]
+    iou = run.figures["iou"]
+    table = report.table(
+        ("class", "IoU"), [(name, f"{value:.3f}") for name, value in sorted(iou.items(), key=lambda pair: -pair[1])]
+    )
+    return [
+        report.image(grid(rows), "Held-out people: photo, the model's segmentation, the true mask", 2),
+        f"<p>Mean IoU over the {len(iou)} classes present {run.figures['miou']:.3f}; trained alone for as many steps {run.figures['miou_alone']:.3f}.</p>",
+        f"<details><summary>IoU of each class</summary>{table}</details>",
+    ]
+
+
+def _curves(run: Run) -> str:
+    pairs = {
+        "segmentation loss": ("segmentation", "val_segmentation"),
+        "mean IoU": ("miou", "val_miou"),
+        "L1 to the true target": ("paired", "val_paired"),
+        "expression error of edits": ("expression", "val_expression"),
+        "critic distance": ("critic",),
+        "cycle": ("cycle", "val_cycle"),
+        "gradient norms on the segmenter": ("segmentation_gradient_norm", "gan_gradient_norm"),
+    }
+    drawn = [
+        report.curve(
+            title, {name: [(line["step"], line[name]) for line in run.history if name in line] for name in names}
+        )
+        for title, names in pairs.items()
+    ]
+    return f'<div class="curves">{"".join(drawn)}</div>'
+
+
+def _edits(run: Run) -> list[str]:
+    column = int(ZOOM * (run.photos.shape[1] + 2))
+    per_au = run.figures["per_au"]
+    rows = [
+        (f"{au} {AU_NAMES[au]}", f"{f['error_ratio']:.3f}", f"{f['outside_change']:.4f}", f"{100 * f['changed']:.1f} %")
+        for au, f in per_au.items()
+    ]
+    heads = ("action unit at 3", "error ratio", "change outside", "pixels that truly change")
+    attention = [
+        [to_pixels(photo), *map(gray, run.look.attention[i])]
+        for i, photo in enumerate(run.photos[: len(run.look.labels)])
+    ]
+    return [
+        "<p>Each person twice: edited over gRPC above, <b>drawn anew with that action unit below</b> (the truth).</p>",
+        report.image(
+            grid(edit_rows(run)), "Edits of held-out people, above the truth", ZOOM, ("photo", *SHOWN_AUS), column
+        ),
+        "<p>Error ratio: mean absolute error to the truth inside the pixels that truly change, edited over unedited photo; 0 is perfect, 1 is doing nothing.</p>",
+        report.table(heads, rows),
+        "<h2>Attention</h2><p>White is kept from the photo, black is painted anew.</p>",
+        report.image(grid(attention), "Attention of the edits", ZOOM, ("photo", *SHOWN_AUS), column),
+    ]
+
+
+def write_report(path: Path, run: Run, limits: Mapping[str, tuple[str, float]]) -> None:
+    """Write the report; it needs no other file."""
+    figures, losses = run.figures, run.config.model.losses
+    reached = [
+        (
+            name,
+            f"{figures[name]:.3g}",
+            f"{relation} {limit:g}",
+            report.verdict(figures[name] >= limit if relation == ">=" else figures[name] <= limit),
+        )
+        for name, (relation, limit) in limits.items()
+    ]
+    way = (
+        "trained from nothing"
+        if figures["from_scratch"]
+        else "continued from the checkpoint that comes with the package"
+    )
+    paired = (
+        f"The paired L1 to the true target is on (weight {losses.paired:g})."
+        if losses.paired
+        else "The paired L1 is off: purely adversarial."
+    )
+    parts = [
+        f'<p class="soft">Faces drawn by the program, {run.config.model.image_size} px, {figures["steps"]} steps, {way}, seed {figures["seed"]}; '
+        f"figures on {figures['people']} people never trained on. {paired}</p>",
+        "<h2>Figures</h2>",
+        report.table(("figure", "measured", "promised", ""), reached),
+        "<h2>Segmentation</h2>",
+        *_segmentation(run),
+        "<h2>Edits</h2>",
+        *_edits(run),
+        "<h2>Training</h2>",
+        _curves(run),
+        "<h2>Time</h2>",
+        report.table(("stage", "seconds"), [*figures["stages"].items(), ("all", figures["total_seconds"])]),
+        f'<p class="soft">Export: {run.exported.name} in {run.exported.parent.name}/.</p>',
+    ]
+    report.write(path, "SegHGAN-TF: the whole job on drawn faces", parts)

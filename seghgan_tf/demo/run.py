@@ -1,0 +1,298 @@
+"""The whole job on faces drawn by the program: draw, train, evaluate, export, serve, edit over gRPC, report."""
+
+import datetime
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from rich.console import Console
+
+from seghgan_tf.config import Config, read_config
+from seghgan_tf.demo import report as demo_report
+from seghgan_tf.evaluation.figures import edit_figures, segmentation_figures
+from seghgan_tf.export import export
+from seghgan_tf.expressions import AUS, MAX_INTENSITY
+from seghgan_tf.model.seghgan import REGION_NAMES, SegHGAN
+from seghgan_tf.pictures import from_pixels
+from seghgan_tf.training import pretrained, recorder
+from seghgan_tf.training import run as training
+from seghgan_tf.training.progress import ProgressBar
+
+PRESET = "drawn-64"
+CHECKPOINT = pretrained.CHECKPOINTS / f"{PRESET}.npz"
+LIMITS = {
+    "miou": (">=", 0.60),
+    "edit_error_ratio": ("<=", 0.70),
+    "outside_change": ("<=", 0.02),
+    "parity": ("<=", 1e-5),
+    "miou_drop": ("<=", 0.02),
+}
+"""What the demo promises on people it never trained on."""
+
+INTENSITY = 3.0
+HELD_OUT_SEED = 1_000_003
+"""The seed of the held-out people is this plus the demo's; no training seed is near it."""
+
+FACES = {False: (800, 64, 160), True: (5000, 128, 160)}
+"""Faces to draw for training, validation and test, when going on from the package's checkpoint and from scratch."""
+
+GO_ON = (
+    "training.steps=240",
+    "training.evaluate_every=80",
+    "training.learning_rate=5e-5",
+    "training.segmenter_learning_rate=2e-4",
+    "model.segmenter_steps=0",
+)
+"""Settings for going on from the checkpoint: few steps at low rates."""
+
+
+class Trials(NamedTuple):
+    """Held-out people at rest, and truly drawn with each action unit alone: pixels in [-1, 1]."""
+
+    photos: NDArray[np.float32]  # (people, S, S, 3)
+    truths: NDArray[np.float32]  # (people, 17, S, S, 3)
+    masks: NDArray[np.uint8]  # (people, S, S)
+
+
+def draw_trials(people: int, size: int, seed: int) -> Trials:
+    """Draw held-out people at rest and with each action unit at intensity 3."""
+    from tfrecords_tools.drawn_faces import draw_faces, sample_faces
+
+    faces = sample_faces(people, HELD_OUT_SEED + seed)
+    photos, masks = draw_faces(faces, np.zeros((people, len(AUS)), np.float32), size)
+    alone = INTENSITY * np.eye(len(AUS), dtype=np.float32)
+    truths = [draw_faces(faces, np.repeat(alone[i : i + 1], people, 0), size)[0] for i in range(len(AUS))]
+    return Trials(from_pixels(photos), from_pixels(np.stack(truths, 1)), masks)
+
+
+def edit_trials(model: SegHGAN, trials: Trials) -> NDArray[np.float32]:
+    """Edit every person to every action unit alone, in this process: (people, 17, S, S, 3)."""
+    edit = tf.function(lambda image, expression: model({"image": image, "expression": expression})["edited"])
+    asked = (INTENSITY / MAX_INTENSITY) * np.eye(len(AUS), dtype=np.float32)
+    return np.stack([edit(np.repeat(photo[None], len(AUS), 0), asked).numpy() for photo in trials.photos])
+
+
+def trial_figures(trials: Trials, edited: NDArray[np.float32]) -> dict[str, Any]:
+    """Compare the edits with the true pictures, for each action unit and on average over them."""
+    per_au = {au: edit_figures(trials.photos, edited[:, i], trials.truths[:, i]) for i, au in enumerate(AUS)}
+    return {
+        "edit_error_ratio": float(np.mean([figures["error_ratio"] for figures in per_au.values()])),
+        "outside_change": float(np.mean([figures["outside_change"] for figures in per_au.values()])),
+        "per_au": per_au,
+    }
+
+
+def _train(config: Config, workdir: Path, console: Console, from_scratch: bool) -> SegHGAN:
+    start = None if from_scratch else lambda model: pretrained.load_weights(model, CHECKPOINT)
+    with ProgressBar(config.training.steps, console) as bar:
+        return training.train(config, workdir, start=start, callbacks=(bar,), report=console.print)
+
+
+def _history(workdir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (workdir / recorder.HISTORY_FILE).read_text().splitlines()]
+
+
+@contextmanager
+def served(export_dir: Path, logs: Path) -> Iterator[str]:
+    """Run the embedded server on an export as a process of its own; gives its address.
+
+    Raises RuntimeError with the last lines of its log where it does not come up.
+    """
+    port_file = logs / "server.port"
+    port_file.unlink(missing_ok=True)
+    command = [
+        sys.executable,
+        "-m",
+        "serving.server.process",
+        "--model-dir",
+        str(export_dir),
+        "--grpc-port",
+        "0",
+        "--rest-port",
+        "none",
+        "--port-file",
+        str(port_file),
+    ]
+    with (logs / "server.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
+    try:
+        deadline = time.monotonic() + 120
+        while not port_file.is_file() or not port_file.read_text().strip():
+            if process.poll() is not None or time.monotonic() > deadline:
+                tail = (logs / "server.log").read_text()[-800:]
+                raise RuntimeError(f"the server did not start; the end of {logs / 'server.log'} says: {tail}")
+            time.sleep(0.2)
+        yield f"127.0.0.1:{json.loads(port_file.read_text())['grpc']}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def edit_over_grpc(address: str, trials: Trials) -> NDArray[np.float32]:
+    """Edit every person to every action unit alone, on the server: (people, 17, S, S, 3)."""
+    from serving.client import SegHGANClient
+
+    asked = (INTENSITY / MAX_INTENSITY) * np.eye(len(AUS), dtype=np.float32)
+    limits = np.repeat(np.eye(len(REGION_NAMES), dtype=np.float32)[:1], len(AUS), 0)
+    edited = []
+    with SegHGANClient(address) as client:
+        for photo in trials.photos:
+            faces = np.repeat(photo[None], len(AUS), 0)
+            for part in (slice(0, 8), slice(8, 16), slice(16, None)):
+                inputs = {"image": faces[part], "expression": asked[part], "regions": limits[part]}
+                edited.append(client.predict("serving_default", inputs).outputs["edited"])
+    return np.concatenate(edited).reshape(trials.truths.shape)
+
+
+class Clock:
+    """Times the stages and says which one runs."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, what: str) -> Iterator[None]:
+        """Announce a stage and keep its seconds."""
+        self.console.rule(f"{len(self.seconds) + 1}. {what}")
+        began = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began, 1)
+        self.console.print(f"{name}: {self.seconds[name]} s")
+
+
+def _draw(workdir: Path, from_scratch: bool, size: int, seed: int, console: Console) -> Path:
+    from rich.progress import Progress
+
+    from tfrecords_tools.draw import draw_dataset
+
+    folder = workdir / "records"
+    with Progress(console=console) as bar:
+        task = bar.add_task("draw", total=None)
+        draw_dataset(
+            folder,
+            *FACES[from_scratch],
+            size=size,
+            seed=seed,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    return folder
+
+
+def checkpoint_facts(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept beside a checkpoint of the demo: how, where and when it was made, and how good it is."""
+    return {
+        "command": f"seghgan demo --from-scratch --seed {figures['seed']} --save-checkpoint drawn-64.npz",
+        "seed": figures["seed"],
+        "steps": figures["steps"],
+        "seconds": figures["total_seconds"],
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}",
+        "date": datetime.date.today().isoformat(),
+        "figures": {name: figures[name] for name in LIMITS},
+    }
+
+
+def run_demo(
+    workdir: Path,
+    *,
+    from_scratch: bool = False,
+    preset: str = PRESET,
+    seed: int = 1,
+    people: int = 24,
+    save_checkpoint: Path | None = None,
+) -> dict[str, Any]:
+    """Run the job and write `report.html` and `figures.json` into `workdir`; returns the figures.
+
+    The same command resumes drawing and training. Raises ValueError for another preset than `drawn-64` without
+    `from_scratch`, RuntimeError where the package has no checkpoint to go on from.
+    """
+    if preset != PRESET and not from_scratch:
+        raise ValueError(
+            f"`preset` must be {PRESET} because the package's checkpoint is of that one. Received: {preset}; add --from-scratch"
+        )
+    workdir.mkdir(parents=True, exist_ok=True)
+    console, began = Console(), time.monotonic()
+    if not from_scratch and not CHECKPOINT.is_file():
+        raise RuntimeError(f"the package has no {CHECKPOINT.name}; run `seghgan demo --from-scratch`")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    clock = Clock(console)
+    size = read_config(preset).model.image_size
+    with clock.stage("draw", "Draw faces, their masks and their true edits into TFRecords"):
+        records = _draw(workdir, from_scratch, size, seed, console)
+        trials = draw_trials(people, size, seed)
+    settings = ("data.expression=" + json.dumps([str(records)]), f"model.seed={seed}", *(() if from_scratch else GO_ON))
+    config = read_config(preset, settings)
+    with clock.stage("train", "Train segmenter, generators and critics together"):
+        model = _train(config, workdir / "run", console, from_scratch)
+    alone = read_config(preset, (*settings, f"model.segmenter_steps={config.training.steps}"))
+    with clock.stage("segmenter alone", "Train the segmenter alone for as many steps, to compare"):
+        lone = _train(alone, workdir / "segmenter-alone", console, from_scratch)
+    with clock.stage("evaluate", "Evaluate on people never trained on"):
+        test = training.streams(config, "test").map(lambda batch: batch["segmentation"])
+        segmentation = segmentation_figures(model, test)
+        miou_alone = segmentation_figures(lone, test)["miou"]
+        with model.averaged():
+            in_process = edit_trials(model, trials)
+            shown = demo_report.look(model, trials.photos)
+        figures = {
+            "miou": segmentation["miou"],
+            "miou_alone": miou_alone,
+            "miou_drop": miou_alone - segmentation["miou"],
+        }
+        figures |= trial_figures(trials, in_process) | {"iou": segmentation["iou"]}
+    with clock.stage("export", "Export a SavedModel with signatures, warmup and manifest"):
+        version = 1 + max((int(path.name) for path in (workdir / "export").glob("[0-9]*")), default=0)
+        facts = {
+            "preset": preset,
+            "step": model.steps_done,
+            "miou": figures["miou"],
+            "edit_error_ratio": figures["edit_error_ratio"],
+        }
+        exported = export(model, workdir / "export", version, facts)
+    with (
+        clock.stage("serve and edit", "Start the server as a process of its own and edit over gRPC"),
+        served(workdir / "export", workdir) as address,
+    ):
+        over_grpc = edit_over_grpc(address, trials)
+    figures |= {
+        "parity": float(np.abs(over_grpc - in_process).max()),
+        "from_scratch": from_scratch,
+        "preset": preset,
+        "seed": seed,
+        "people": people,
+        "steps": model.steps_done,
+        "stages": clock.seconds,
+        "total_seconds": round(time.monotonic() - began, 1),
+    }
+    (workdir / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    if save_checkpoint is not None:
+        pretrained.save_weights(model, save_checkpoint, checkpoint_facts(figures))
+    run = demo_report.Run(
+        config,
+        figures,
+        _history(workdir / "run"),
+        trials.photos,
+        trials.truths,
+        trials.masks,
+        over_grpc,
+        shown,
+        exported,
+    )
+    demo_report.write_report(workdir / "report.html", run, LIMITS)
+    for name, (relation, limit) in LIMITS.items():
+        console.print(f"{name:18} {figures[name]:.3g}  ({relation} {limit})")
+    console.print(
+        f"report: {workdir / 'report.html'}   figures: {workdir / 'figures.json'}   {figures['total_seconds']:.0f} s"
+    )
+    return figures

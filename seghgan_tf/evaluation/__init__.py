@@ -1,0 +1,1 @@
+"""Evaluation: figures of a model, ablations, and the gate before a release."""

@@ -1,1 +1,0 @@
-"""The networks of the model, each a function returning a functional `keras.Model`."""

@@ -1,0 +1,1 @@
+"""Training: a run in a work folder that the same call resumes."""

@@ -1,0 +1,132 @@
+"""What the clients send: images, expressions and regions as the inputs of a signature, in batches."""
+
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving import signature as contract
+from serving.client.channel import Served
+
+Image = Any
+"""A photo: file bytes (JPEG or PNG), a PIL image, or an array (H, W, 3), uint8 or float32 in [-1, 1]."""
+
+
+def region_columns(regions: Sequence[str] | None, count: int) -> np.ndarray:
+    """Return the regions input (count, R + 1): `whole` where `regions` is None, nothing where it is empty.
+
+    >>> region_columns(["mouth"], 1)
+    array([[0., 0., 0., 1.]], dtype=float32)
+    """
+    names = ("whole",) if regions is None else tuple(regions)
+    if unknown := [name for name in names if name not in contract.REGIONS]:
+        raise ValueError(f"`regions` must be among {list(contract.REGIONS)}. Received: {unknown}")
+    row = np.array([name in names for name in contract.REGIONS], np.float32)
+    return np.tile(row, (count, 1))
+
+
+def is_photo(image: Image) -> bool:
+    """Return whether an image is sent as a file: bytes and PIL images of any size are."""
+    return isinstance(image, (bytes, bytearray)) or hasattr(image, "save")
+
+
+def photo_bytes(image: Image) -> bytes:
+    """Return the file bytes of a photo; a PIL image becomes a PNG."""
+    if isinstance(image, (bytes, bytearray)):
+        return bytes(image)
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+def pixels(image: Image, size: int) -> np.ndarray:
+    """Return float32 pixels (size, size, 3) in [-1, 1]; files and PIL images lose what lies outside their centre square."""
+    if isinstance(image, (bytes, bytearray)) or hasattr(image, "save"):
+        from PIL import Image as Pillow
+        from PIL import ImageOps
+
+        opened = Pillow.open(io.BytesIO(image)) if isinstance(image, (bytes, bytearray)) else image
+        square = ImageOps.fit(opened.convert("RGB"), (size, size), Pillow.Resampling.BILINEAR)
+        return np.asarray(square, np.float32) / 127.5 - 1.0
+    array = np.asarray(image)
+    if array.shape != (size, size, 3) or array.dtype not in (np.uint8, np.float32):
+        raise ValueError(
+            f"`image` must be uint8 or float32 of shape ({size}, {size}, 3), a PIL image or file bytes. "
+            f"Received: {array.dtype} of shape {array.shape}"
+        )
+    return array if array.dtype == np.float32 else array.astype(np.float32) / 127.5 - 1.0
+
+
+def expressions(expression: Any, count: int, size: int) -> np.ndarray:
+    """Return the expression input (count, size) from one row for all or a row each."""
+    rows = np.asarray(expression, np.float32)
+    rows = np.tile(rows, (count, 1)) if rows.ndim == 1 else rows
+    if rows.shape != (count, size):
+        raise ValueError(
+            f"`expression` must have {size} numbers, or a row of them per image. Received: shape {rows.shape}"
+        )
+    return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """How images are edited: the arguments that `edit` and `edit_many` share."""
+
+    expression: Any
+    regions: Sequence[str] | None = None
+    jpeg_quality: int = 0
+
+    def request(self, images: Sequence[Image], served: Served) -> tuple[str, str, dict[str, np.ndarray]]:
+        """Return signature, output and inputs for images of one kind; ValueError where they do not fit the model."""
+        count = len(images)
+        rows = expressions(self.expression, count, served.expression_size)
+        asked = {"expression": rows, "regions": region_columns(self.regions, count)}
+        if is_photo(images[0]):
+            encoded = np.empty(count, object)
+            encoded[:] = [photo_bytes(image) for image in images]
+            quality = np.full(count, self.jpeg_quality, np.int32)
+            return "edit_bytes", "edited_bytes", {"image_bytes": encoded, **asked, "jpeg_quality": quality}
+        arrays = [np.asarray(image) for image in images]
+        if all(array.dtype == np.uint8 for array in arrays):
+            side = served.image_size
+            if any(array.shape != (side, side, 3) for array in arrays):
+                raise ValueError(f"`image` must have shape ({side}, {side}, 3). Received: {arrays[0].shape}")
+            return "serving_uint8", "edited", {"image": np.stack(arrays), **asked}
+        stacked = np.stack([pixels(array, served.image_size) for array in arrays])
+        return "serving_default", "edited", {"image": stacked, **asked}
+
+    def result(self, edited: Any, image: Image) -> Any:
+        """Return an edited image in the kind of the image that was sent."""
+        if not hasattr(image, "save"):
+            return edited
+        from PIL import Image as Pillow
+
+        return Pillow.open(io.BytesIO(edited)).convert("RGB")
+
+
+def _kind(image: Image) -> str:
+    if is_photo(image):
+        return "photo"
+    return "uint8" if np.asarray(image).dtype == np.uint8 else "float32"
+
+
+def batches(images: Iterable[Image], size: int, served: Served) -> Iterator[list[Image]]:
+    """Group images of one kind, at most `size` and never more bytes than a message may have."""
+    if size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: {size}")
+    room = served.message_bytes - (1 << 20)
+    batch: list[Image] = []
+    used, kind = 0, ""
+    for image in images:
+        mine = _kind(image)
+        image = photo_bytes(image) if isinstance(image, bytearray) else image
+        takes = len(image) if isinstance(image, bytes) else served.image_size**2 * (3 if mine == "uint8" else 12)
+        if batch and (len(batch) >= size or mine != kind or used + takes > room):
+            yield batch
+            batch, used = [], 0
+        batch.append(image)
+        used, kind = used + takes, mine
+    if batch:
+        yield batch

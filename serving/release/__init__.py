@@ -1,0 +1,1 @@
+"""Releases: exports are fetched, promoted, and rolled back."""

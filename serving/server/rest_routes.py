@@ -1,0 +1,266 @@
+"""TensorFlow Serving's REST over an `Engine`, its metrics, and the web page.
+
+GET  /v1/models/M[/versions/V|/labels/L]            states of the versions
+GET  /v1/models/M[/versions/V|/labels/L]/metadata   signatures
+POST /v1/models/M[/versions/V|/labels/L]:predict    run a signature
+GET  /monitoring/prometheus/metrics                 metrics
+GET  /  and  /manifest.json                         the page and what it needs to know of the model
+"""
+
+import asyncio
+import logging
+import math
+import re
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import orjson
+from google.protobuf import json_format
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+from tensorflow_serving.apis import get_model_metadata_pb2
+
+from serving.client import replies
+from serving.server import engine as engines
+from serving.server import rest_json
+from serving.server.engine import SHED, Engine
+from serving.server.errors import ServingError, invalid
+from serving.server.metrics import CONTENT_TYPE
+from serving.server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+WEB = Path(__file__).parents[1] / "web"
+
+HTTP_CODES = {
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+}
+"""TensorFlow Serving's HTTP status for each gRPC status; the rest is 500."""
+
+SPARE_THREADS = 8
+"""Threads beyond those that run and wait, which shed and answer status calls."""
+
+PATH = re.compile(
+    r"/v1/models(?:/(?P<model>[^/:]+))?(?:/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?"
+    r"(?:/(?P<metadata>metadata)|:(?P<method>classify|regress|predict))?",
+    re.IGNORECASE,
+)
+
+
+class Rest:
+    """The routes over one engine; `body_bytes` is the largest body, as sent and as unpacked."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.body_bytes = engine.message_bytes() * 4 // 3 + (1 << 20)
+        self.threads = engine.gate.running + engine.gate.waiting + SPARE_THREADS
+        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="rest")
+        self._busy = 0
+
+    def app(self) -> ASGIApp:
+        """Return the ASGI application."""
+        routes: list[BaseRoute] = [Route("/v1/{path:path}", self._api, methods=["GET", "HEAD", "POST"])]
+        if self.engine.metrics_path is not None:
+            routes.append(Route(self.engine.metrics_path, self._metrics))
+        if not self.settings.strict_compatibility and not self._clients_are_checked():
+            routes.append(Route("/manifest.json", self._manifest))
+            if WEB.is_dir():
+                routes.append(Mount("/", StaticFiles(directory=WEB, html=True)))
+            else:
+                logger.warning("no web page", extra={"fields": {"reason": "not installed", "folder": str(WEB)}})
+        return Starlette(routes=routes)
+
+    def _clients_are_checked(self) -> bool:
+        return self.settings.tls_client_ca is not None or self.settings.ssl_config_file is not None
+
+    async def _metrics(self, _: Request) -> Response:
+        text = await asyncio.get_running_loop().run_in_executor(self.pool, self.engine.metrics.render)
+        return Response(text, media_type=CONTENT_TYPE)
+
+    async def _manifest(self, request: Request) -> Response:
+        name = request.query_params.get("model") or self._page_model()
+        try:
+            with self.engine.models.use(name) as servable:
+                manifest = {key: servable.manifest[key] for key in ("manifest_version", "model", "signatures")}
+                served = {"model": name, "version": servable.version, "server": "embedded"}
+        except ServingError as error:
+            return _refusal(error, uuid.uuid4().hex)
+        return _json(200, orjson.dumps(manifest | {"served": served}))
+
+    def _page_model(self) -> str:
+        names = self.engine.models.names
+        return names[0] if len(names) == 1 else self.settings.model_name
+
+    async def _api(self, request: Request) -> Response:
+        request_id = _request_id(request)
+        try:
+            return await self._answer(request, request_id)
+        except ServingError as error:
+            level = logging.DEBUG if error.code in SHED else logging.WARNING
+            fields = {"method": request.method, "path": request.url.path[:200], "request_id": request_id}
+            logger.log(level, "refused", extra={"fields": {**fields, "code": error.code.name, "error": error.message}})
+            return _refusal(error, request_id)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception:  # the boundary: a caller gets no traceback
+            logger.exception("failed", extra={"fields": {"path": request.url.path[:200], "request_id": request_id}})
+            text = f"Internal error; the log has it as {request_id}."
+            return _refusal(ServingError(grpc.StatusCode.INTERNAL, text), request_id)
+
+    async def _answer(self, request: Request, request_id: str) -> Response:
+        path = request.url.path
+        asked = PATH.fullmatch(path)
+        posts = asked is not None and asked["method"] is not None
+        if asked is None or posts != (request.method == "POST"):
+            raise invalid(f"Malformed request: {request.method} {path[1:201]}")
+        if asked["model"] is None:
+            raise invalid("Missing model name in request.")
+        version = None if asked["version"] is None else int(asked["version"])
+        if posts:
+            return await self._predict(request, asked, version, request_id)
+        if asked["metadata"]:
+            reply = replies.metadata(self.engine, asked["model"], version, asked["label"])
+            return _json(200, _metadata_json(reply), request_id)
+        if asked["label"] is not None:
+            version, _ = self.engine.signatures(asked["model"], label=asked["label"])
+        reply = replies.status(self.engine, asked["model"], version)
+        return _json(200, orjson.dumps(_dict(reply)), request_id)
+
+    async def _predict(self, request: Request, asked: re.Match[str], version: int | None, request_id: str) -> Response:
+        deadline = time.monotonic() + self.settings.rest_api_timeout_in_ms / 1000
+        if self._clients_are_checked():
+            raise ServingError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "This server checks its clients' certificates, which REST cannot show: use gRPC.",
+            )
+        if self._busy >= self.threads:
+            raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, "The server is busy. Try again later.", 0.05)
+        self._busy += 1
+        gone = threading.Event()
+        watcher = None
+        try:
+            body, zipped = await self._body(request, deadline)
+            watcher = asyncio.create_task(_watch(request, gone))
+            call = _Call(asked["model"], version, asked["label"], asked["method"].lower(), body, zipped)
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self.pool, self._run, call, deadline, gone)
+        finally:
+            self._busy -= 1
+            if watcher is not None:
+                watcher.cancel()
+        return _json(200, answer, request_id)
+
+    async def _body(self, request: Request, deadline: float) -> tuple[bytes, bool]:
+        coding = request.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("identity", "gzip"):
+            raise invalid(f"Content-Encoding must be gzip or identity. Received: {coding[:60]}")
+        parts: list[bytes] = []
+        size = 0
+        too_large = invalid(f"A request's body may have at most {self.body_bytes} bytes; send fewer images.")
+        length = request.headers.get("content-length", "0")
+        if length.isdigit() and int(length) > self.body_bytes:
+            raise too_large
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > self.body_bytes:
+                        raise too_large
+                    parts.append(part)
+        except TimeoutError as error:
+            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "The body did not arrive in time.") from error
+        return b"".join(parts), coding == "gzip"
+
+    def _run(self, call: "_Call", deadline: float, gone: threading.Event) -> bytes:
+        rows = False
+
+        def read() -> engines.Request:
+            nonlocal rows
+            body = rest_json.gunzip(call.body, self.body_bytes) if call.zipped else call.body
+            document = rest_json.parse(body)
+            key = rest_json.signature_name(document)
+            with self.engine.models.use(call.model, call.version, call.label) as servable:
+                signature = servable.signature(key)
+            if call.method != "predict":
+                raise invalid(f'Expected a Predict signature: "{key[:100]}" is for :predict only.')
+            inputs, rows = rest_json.inputs(document, signature)
+            return engines.Request(call.model, inputs, key, call.version, call.label)
+
+        prediction = self.engine.predict(read, deadline, lambda: not gone.is_set(), "rest")
+        return rest_json.answer(prediction.outputs, rows)
+
+
+class _Call:
+    """A call of :predict, :classify or :regress, before its body is read."""
+
+    def __init__(
+        self, model: str, version: int | None, label: str | None, method: str, body: bytes, zipped: bool
+    ) -> None:
+        self.model = model
+        self.version = version
+        self.label = label
+        self.method = method
+        self.body = body
+        self.zipped = zipped
+
+
+async def _watch(request: Request, gone: threading.Event) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+
+
+def _dict(message: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = json_format.MessageToDict(
+        message, always_print_fields_with_no_presence=True, preserving_proto_field_name=True
+    )
+    return fields
+
+
+def _metadata_json(reply: Any) -> bytes:
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    reply.metadata["signature_def"].Unpack(signatures)
+    spec = {"name": reply.model_spec.name, "signature_name": "", "version": str(reply.model_spec.version.value)}
+    return orjson.dumps({"model_spec": spec, "metadata": {"signature_def": _dict(signatures)}})
+
+
+def _request_id(request: Request) -> str:
+    given = request.headers.get("x-request-id", "")
+    return given if 0 < len(given) <= 64 and given.isascii() and given.isprintable() else uuid.uuid4().hex
+
+
+def _json(code: int, body: bytes, request_id: str = "") -> Response:
+    response = Response(body, code, media_type="application/json")
+    response.headers["cache-control"] = "no-store"
+    if request_id:
+        response.headers["x-request-id"] = request_id
+    return response
+
+
+def _refusal(error: ServingError, request_id: str) -> Response:
+    response = _json(HTTP_CODES.get(error.code, 500), rest_json.error_body(error), request_id)
+    if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after or 0)))
+    return response

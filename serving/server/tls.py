@@ -1,0 +1,87 @@
+"""TLS and mTLS for gRPC: certificates read from files, and read again when the files change."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+
+from serving.server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class _Pem(NamedTuple):
+    key: bytes
+    cert: bytes
+    client_ca: bytes | None
+
+
+def _read(settings: Settings) -> _Pem:
+    if settings.ssl_config_file is not None:
+        return _read_ssl_config(settings.ssl_config_file)
+    key, cert, ca = settings.tls_key, settings.tls_cert, settings.tls_client_ca
+    if key is None or cert is None:
+        raise ValueError("`tls_key` and `tls_cert` must be given. Received: nothing")
+    return _Pem(key.read_bytes(), cert.read_bytes(), ca.read_bytes() if ca else None)
+
+
+def _read_ssl_config(path: Path) -> _Pem:
+    from google.protobuf import text_format
+
+    from serving import messages
+
+    try:
+        parsed = text_format.Parse(path.read_text(), messages.SSLConfig())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ValueError(f"`ssl_config_file` must hold an SSLConfig. Received: {path}") from error
+    if parsed.client_verify and not parsed.custom_ca:
+        raise ValueError(f"`client_verify` needs `custom_ca`. Received: no custom_ca in {path}")
+    ca = parsed.custom_ca.encode() if parsed.client_verify else None
+    return _Pem(parsed.server_key.encode(), parsed.server_cert.encode(), ca)
+
+
+def _configuration(pem: _Pem) -> Any:
+    for name, text in zip(pem._fields, pem, strict=True):
+        if text is not None and b"-----BEGIN" not in text:
+            raise ValueError(f"`{name}` must be PEM text. Received: {len(text)} bytes without -----BEGIN")
+    return grpc.ssl_server_certificate_configuration([(pem.key, pem.cert)], pem.client_ca)
+
+
+class _Reloader:
+    """gRPC asks it at every handshake; it answers only where the files hold something new."""
+
+    def __init__(self, settings: Settings, pem: _Pem) -> None:
+        self._settings = settings
+        self._pem = pem
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Any:
+        with self._lock:
+            try:
+                pem = _read(self._settings)
+                if pem == self._pem:
+                    return None
+                configuration = _configuration(pem)
+            except (OSError, ValueError) as error:
+                logger.error("certificates keep their old value", extra={"fields": {"trouble": str(error)}})
+                return None
+            self._pem = pem
+            logger.info("certificates read again")
+            return configuration
+
+
+def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """Return the server's credentials, None where it speaks plain text; ValueError or OSError for unusable files."""
+    if settings.tls_key is None and settings.ssl_config_file is None:
+        return None
+    pem = _read(settings)
+    return grpc.dynamic_ssl_server_credentials(_configuration(pem), _Reloader(settings, pem), pem.client_ca is not None)
+
+
+def identities(context: grpc.ServicerContext) -> set[str]:
+    """Return the names in the client's certificate: its common name and alternative names."""
+    auth = context.auth_context()
+    names = [*auth.get("x509_common_name", []), *auth.get("x509_subject_alternative_name", [])]
+    return {name.decode(errors="replace") for name in names}

@@ -1,0 +1,300 @@
+"""The versions of the served models: folders watched, new ones loaded before old ones go, handles counted."""
+
+import contextlib
+import ctypes
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+
+from serving.server.errors import ServingError, invalid, scrubbed
+from serving.server.models_config import ModelConfig
+from serving.server.servable import Servable
+
+logger = logging.getLogger(__name__)
+
+
+_REMEMBERED = 16
+"""Unloaded versions whose end a status call still tells."""
+
+
+class State(IntEnum):
+    """ModelVersionStatus.State of TensorFlow Serving."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+class VersionStatus(NamedTuple):
+    """What a status call tells of a version; `code` is OK unless loading failed."""
+
+    version: int
+    state: State
+    code: grpc.StatusCode
+    message: str
+
+
+class _Version:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.state = State.START
+        self.error = ""
+        self.fingerprint: tuple[tuple[str, int, int], ...] = ()
+        self.servable: Servable | None = None
+        self.handles = 0
+
+    def idle(self) -> bool:
+        return not self.handles
+
+    def status(self) -> VersionStatus:
+        code = grpc.StatusCode.FAILED_PRECONDITION if self.error else grpc.StatusCode.OK
+        return VersionStatus(self.number, self.state, code, self.error)
+
+
+def _fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    entries = []
+    for path in sorted(folder.rglob("*")):
+        with contextlib.suppress(OSError):
+            facts = path.lstat()
+            entries.append((str(path.relative_to(folder)), facts.st_size, facts.st_mtime_ns))
+    return tuple(entries)
+
+
+class Models:
+    """Every served model; `poll` brings memory in line with folders and configuration.
+
+    `load` makes a servable from (name, version, folder). `changed` is called after each change of a version's state.
+    """
+
+    def __init__(
+        self,
+        configs: dict[str, ModelConfig],
+        load: Callable[[str, int, Path], Servable],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._configs = dict(configs)
+        self._load = load
+        self._changed = changed
+        self._lock = threading.Condition()
+        self._polling = threading.Lock()
+        self._versions: dict[str, dict[int, _Version]] = {name: {} for name in configs}
+        self._troubles: dict[str, str] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the configured models."""
+        return sorted(self._configs)
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with a model's folder now, by model name."""
+        return dict(self._troubles)
+
+    def labels(self, name: str) -> dict[str, int]:
+        """Return the labels of a model and the versions they name."""
+        return dict(self._configs[name].labels)
+
+    def ready(self) -> bool:
+        """Return whether every model has an available version and every label names one."""
+        with self._lock:
+            return bool(self._configs) and all(
+                self._available(name) and set(config.labels.values()) <= set(self._available(name))
+                for name, config in self._configs.items()
+            )
+
+    def _available(self, name: str) -> list[int]:
+        versions = self._versions.get(name, {})
+        return sorted(number for number, one in versions.items() if one.state is State.AVAILABLE)
+
+    @contextlib.contextmanager
+    def use(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[Servable]:
+        """Hold a version, the newest unless a number or a label is given; it stays loaded until the block ends."""
+        with self._lock:
+            chosen = self._choose(name, version, label)
+            servable = chosen.servable
+            if servable is None:
+                raise ServingError(grpc.StatusCode.INTERNAL, f"{name} version {chosen.number} has no servable")
+            chosen.handles += 1
+        try:
+            yield servable
+        finally:
+            del servable
+            with self._lock:
+                chosen.handles -= 1
+                if not chosen.handles and chosen.state is State.UNLOADING:
+                    self._lock.notify_all()
+
+    def _choose(self, name: str, version: int | None, label: str | None) -> _Version:
+        if not name:
+            raise invalid("model_spec.name must name a model. Received: an empty name")
+        if version is not None and label is not None:
+            raise invalid("model_spec must have a version or a version_label. Received: both")
+        if label is not None:
+            labels = self._configs[name].labels if name in self._configs else {}
+            if name in self._configs and label not in labels:
+                raise invalid(f"Unrecognized servable version label: {label[:100]}. {name} has {sorted(labels)}")
+            version = labels.get(label)
+        asked = f"Latest({name[:100]})" if version is None else f"Specific({name[:100]}, {version})"
+        available = self._available(name)
+        if not available or (version is not None and version not in available):
+            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
+        return self._versions[name][available[-1] if version is None else version]
+
+    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
+        """Return the state of every version of a model, or of one, newest first; NOT_FOUND where there is none."""
+        with self._lock:
+            if name not in self._versions:
+                raise ServingError(
+                    grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name[:100] or '(empty name)'}"
+                )
+            found = [one.status() for number, one in sorted(self._versions[name].items(), reverse=True)]
+        if version is not None:
+            found = [status for status in found if status.version == version]
+        if not found:
+            wanted = f"version {version}" if version is not None else "any versions"
+            trouble = self._troubles.get(name, "")
+            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find {wanted} of model {name}. {trouble}".strip())
+        return found
+
+    def versions(self, name: str) -> list[VersionStatus]:
+        """Return the state of every version of a model, none where the model is unknown."""
+        with self._lock:
+            return [one.status() for one in self._versions.get(name, {}).values()]
+
+    def examples(self, name: str) -> dict[tuple[int, str, int], int]:
+        """Return how many examples ran, by (version, signature, size of the batch they ran in)."""
+        with self._lock:
+            loaded = [one.servable for one in self._versions.get(name, {}).values() if one.servable is not None]
+        return {(one.version, *key): count for one in loaded for key, count in one.examples().items()}
+
+    def poll(self) -> None:
+        """Scan the folders once: load what is wanted, then unload what is not."""
+        with self._polling:
+            for name, config in list(self._configs.items()):
+                self._poll_model(config, self._scan(name, config))
+            for name in set(self._versions) - set(self._configs):
+                self._unload(name, list(self._versions[name].values()))
+
+    def _scan(self, name: str, config: ModelConfig) -> set[int]:
+        try:
+            present = {
+                int(path.name)
+                for path in config.base_path.iterdir()
+                if path.name.isascii() and path.name.isdigit() and path.name == str(int(path.name)) and path.is_dir()
+            }
+        except OSError as error:
+            self._trouble(name, f"`base_path` cannot be read: {error.strerror}")
+            return set()
+        wanted = config.wanted(present)
+        missing = sorted(set(config.versions) - present)
+        if missing:
+            self._trouble(name, f"`base_path` has no versions {missing}, which the configuration asks for")
+        elif not wanted:
+            self._trouble(name, "`base_path` has no version folders such as `1`")
+        else:
+            self._troubles.pop(name, None)
+        return wanted
+
+    def _trouble(self, name: str, text: str) -> None:
+        if self._troubles.get(name) != text:
+            logger.warning("model folder", extra={"fields": {"model": name, "trouble": text}})
+        self._troubles[name] = text
+
+    def _poll_model(self, config: ModelConfig, wanted: set[int]) -> None:
+        versions = self._versions.setdefault(config.name, {})
+        for number in sorted(wanted):
+            self._ensure(config, versions.setdefault(number, _Version(number)))
+        keep = set(config.labels.values()) | wanted
+        with self._lock:
+            replaced = any(number in wanted for number in self._available(config.name))
+            old = [one for number, one in versions.items() if number not in keep]
+        if replaced:
+            self._unload(config.name, old)
+        ended = sorted(number for number, one in versions.items() if one.state is State.END and number not in keep)
+        for number in ended[:-_REMEMBERED]:
+            del versions[number]
+
+    def _ensure(self, config: ModelConfig, version: _Version) -> None:
+        if version.state in (State.AVAILABLE, State.UNLOADING):
+            return
+        folder = config.base_path / str(version.number)
+        fingerprint = _fingerprint(folder)
+        if version.error and version.fingerprint == fingerprint:
+            return
+        version.fingerprint = fingerprint
+        self._set(config.name, version, State.LOADING)
+        try:
+            servable = self._load(config.name, version.number, folder)
+        except (ValueError, OSError, MemoryError) as error:
+            self._set(config.name, version, State.END, error=scrubbed(str(error)) or type(error).__name__)
+            return
+        self._set(config.name, version, State.AVAILABLE, servable=servable)
+
+    def _set(
+        self, name: str, version: _Version, state: State, error: str = "", servable: Servable | None = None
+    ) -> None:
+        with self._lock:
+            version.state, version.error, version.servable = state, error, servable
+        level = logging.ERROR if error else logging.INFO
+        fields = {"model": name, "version": version.number, "state": state.name, "error": error}
+        logger.log(level, "version", extra={"fields": fields})
+        self._changed()
+
+    def _unload(self, name: str, versions: list[_Version]) -> None:
+        loaded = [one for one in versions if one.state in (State.AVAILABLE, State.UNLOADING)]
+        for version in loaded:
+            with self._lock:
+                version.state = State.UNLOADING
+            self._changed()
+            with self._lock:
+                free = self._lock.wait_for(version.idle, timeout=30.0)
+            if free:
+                servable = version.servable
+                self._set(name, version, State.END)
+                if servable is not None:
+                    servable.close()
+                    del servable
+        for version in versions:
+            if version.state not in (State.AVAILABLE, State.UNLOADING) and name not in self._configs:
+                self._versions[name].pop(version.number, None)
+        if name not in self._configs and not self._versions[name]:
+            del self._versions[name]
+        if loaded:
+            gc.collect()
+            with contextlib.suppress(OSError, AttributeError):
+                ctypes.CDLL(None).malloc_trim(0)
+
+    def reconfigure(self, configs: dict[str, ModelConfig]) -> None:
+        """Take a new configuration and poll; all of it or, where a label may not move, nothing.
+
+        A label that is in use may only move to an available version (FAILED_PRECONDITION).
+        """
+        with self._lock:
+            for name, config in configs.items():
+                before = self._configs[name].labels if name in self._configs else {}
+                for label, number in config.labels.items():
+                    if label in before and before[label] != number and number not in self._available(name):
+                        raise ServingError(
+                            grpc.StatusCode.FAILED_PRECONDITION,
+                            f"Label {label!r} of {name} must move to an available version; load it first, then move the "
+                            f"label. Received: version {number}",
+                        )
+            self._configs = dict(configs)
+            for name in configs:
+                self._versions.setdefault(name, {})
+        self.poll()
+
+    def close(self) -> None:
+        """Unload everything."""
+        with self._polling:
+            self._configs = {}
+            for name, versions in list(self._versions.items()):
+                self._unload(name, list(versions.values()))

@@ -1,0 +1,243 @@
+"""A conversion from start to end: planned, run over processes or Beam, resumed where it was cut, and described."""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from seghgan_tf import __version__
+from seghgan_tf.data.schema import DATASET_FILE, SCHEMA_VERSION, read_dataset_json
+from seghgan_tf.expressions import AUS, EMOTIONS, expression_space
+from seghgan_tf.regions import CLASSES, LABEL_ORDER
+from tfrecords_tools import align
+from tfrecords_tools.actions import Actions
+from tfrecords_tools.convert.local import run_in_processes
+from tfrecords_tools.convert.plan import PLAN, Conversion, Plan, PlanWriter
+from tfrecords_tools.convert.shard import JOURNAL, convert_shard
+from tfrecords_tools.photo import Reject
+from tfrecords_tools.readers import read_dataset
+from tfrecords_tools.records import SPLITS, read_split, storable, write_atomically
+from tfrecords_tools.rejects import most_frequent, open_rejects
+
+LOCK = "lock"
+ON_ERROR = ("report", "skip", "fail")
+
+Progress = Callable[[int, int], None]
+"""Called with the number of photos done so far and the number of all."""
+
+
+def convert(
+    conversion: Conversion,
+    output: Path,
+    *,
+    workers: int = 1,
+    on_error: str = "report",
+    append: bool = False,
+    beam_args: list[str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Convert a data set into the folder `output` and return what its `dataset.json` says.
+
+    The same command after any interruption goes on and ends with the same bytes; a folder that is already so is left
+    as it is. With `append` the photos that a finished folder does not have are added to it. `beam_args` (even empty) run
+    the shards on Apache Beam instead of `workers` processes. What cannot be used is written to `rejected.csv` unless
+    `on_error` is "fail", which stops at the first. Raises ValueError for settings and data that cannot be, OSError where
+    the disk does not take what is written or another conversion is at work in the folder.
+    """
+    if on_error not in ON_ERROR:
+        raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}. Received: {on_error}")
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Received: {workers}")
+    if beam_args is not None:
+        try:  # before the data set is listed
+            from tfrecords_tools.convert.beam import run_on_beam
+        except ImportError as missing:
+            raise ValueError(
+                "`runner` must be local because Apache Beam is missing; pip install 'seghgan-tf[beam]'. Received: beam"
+            ) from missing
+    output = storable(output)
+    request = conversion.request()
+    before = _finished(output, request, append)
+    if before is not None and not append:
+        shutil.rmtree(output / JOURNAL, ignore_errors=True)
+        return before
+    journal = output / JOURNAL
+    journal.mkdir(parents=True, exist_ok=True)
+    with _alone(journal):
+        for left in journal.glob("*.part"):
+            left.unlink()
+        if not _planned(journal, request, before):
+            _clear(journal)
+            try:
+                _make_plan(conversion, output, before, on_error == "fail")
+            except sqlite3.OperationalError as error:
+                raise OSError(f"`output` must take the conversion's plan; {journal} does not: {error}") from error
+        plan = Plan(journal / PLAN)
+        try:
+            shards = plan.shards()
+            if beam_args is not None:
+                run_on_beam(output, plan, on_error, beam_args, progress)
+            else:
+                run_in_processes(output, plan, shards, on_error, workers, progress)
+            description = _describe(output, plan, before, on_error)
+        finally:
+            plan.close()
+        shutil.rmtree(journal)
+    return description
+
+
+def _finished(output: Path, request: dict[str, Any], append: bool) -> dict[str, Any] | None:
+    """Return the description of a finished folder that fits the request; None for a new or an unfinished one."""
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"`output` must be a folder. Received: {output}, a file")
+    if (output / DATASET_FILE).is_file():
+        found = read_dataset_json(output)
+        if append or found.get("request") == request:
+            return found
+        raise ValueError(
+            "`output` must be a new folder, or one converted with the same settings; name another, or add to it with --append. "
+            f"Received: {output}, which holds {found.get('source')}"
+        )
+    if append:
+        raise ValueError(f"`output` must be a finished folder to append to; leave out --append. Received: {output}")
+    if output.exists() and not (output / JOURNAL).is_dir() and any(output.iterdir()):
+        raise ValueError(f"`output` must be a new or an empty folder. Received: {output}, which holds other files")
+    return None
+
+
+@contextlib.contextmanager
+def _alone(journal: Path) -> Iterator[None]:
+    """Hold the folder for this process; the lock ends with it, however it ends."""
+    with (journal / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(
+                f"`output` must be free; another conversion is at work in it. Received: {journal.parent}"
+            ) from error
+        yield
+
+
+def _planned(journal: Path, request: dict[str, Any], before: dict[str, Any] | None) -> bool:
+    """Tell whether a plan for this request is there; another request's is an error."""
+    if not (journal / PLAN).is_file():
+        return False
+    plan = Plan(journal / PLAN)
+    about = plan.about
+    plan.close()
+    if about["generation"] != _generation(before):  # that conversion was finished and only its journal left
+        return False
+    changed = [key for key, value in request.items() if about["request"].get(key) != value]
+    if changed:
+        raise ValueError(
+            f"`output` must be finished with the settings it was begun with, or removed. Received: {journal.parent}, begun with "
+            + ", ".join(f"{key} {about['request'].get(key)}" for key in changed)
+        )
+    return True
+
+
+def _clear(journal: Path) -> None:
+    """Remove what an earlier conversion has left, but for the lock that is held."""
+    for left in journal.iterdir():
+        if left.name != LOCK:
+            left.unlink()
+
+
+def _generation(before: dict[str, Any] | None) -> int:
+    return 0 if before is None else before.get("generation", 0) + 1
+
+
+def _make_plan(conversion: Conversion, output: Path, before: dict[str, Any] | None, fail: bool) -> None:
+    """List the data set, join its action units and share its photos out."""
+    if conversion.picturing.align == "mtcnn":
+        align.check_detector()
+    journal = output / JOURNAL
+    entries = read_dataset(
+        conversion.dataset, Path(conversion.source), conversion.options, conversion.picturing.max_pixels
+    )
+    writer, actions = PlanWriter(journal / PLAN), Actions(journal / "actions.sqlite")
+    try:
+        if before is not None:
+            for split in SPLITS:
+                for face in read_split(output, before, split):
+                    writer.add_known(face.image_id, face.subject_id or face.image_id, split, conversion.seed)
+        if conversion.actions is not None:
+            actions.load(conversion.actions)
+            entries = actions.join(entries)
+        writer.add(entries, conversion.seed, fail, conversion.picturing.takes_several)
+        if conversion.actions is not None:
+            actions.check_joined(conversion.actions)
+        about = {"generation": _generation(before), "actions": dict(sorted(actions.counts.items()))}
+        writer.finish(conversion, about)
+    finally:
+        writer.close()
+        actions.close()
+        (journal / "actions.sqlite").unlink(missing_ok=True)
+
+
+def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error: str) -> dict[str, Any]:
+    """Write `rejected.csv` and `dataset.json` from what the shards hold."""
+    request = plan.about["request"]
+    before = before or {}
+    totals: Counter[str] = Counter(
+        {key: before.get(key, 0) for key in ("examples", "masks", "with_units", "with_affect")}
+    )
+    units, labels, sizes = (Counter(before.get(key, {})) for key in ("units", "labels", "sizes"))
+    pixels = before.get("class_pixels", [0] * len(CLASSES))
+    splits = {split: before.get("splits", {}).get(split, {"examples": 0, "shards": []}) for split in SPLITS}
+    with open_rejects(output, output / JOURNAL) as rejects:
+        rejects.take_over(output, before)
+        for reject in plan.rejects():
+            rejects.add(reject)
+        for split, number in plan.shards():
+            result = convert_shard(output, split, number, on_error)
+            for reject in result["rejected"]:
+                rejects.add(Reject(*reject))
+            if not result["examples"]:
+                (output / result["file"]).unlink(missing_ok=True)
+                continue
+            entry = {key: result[key] for key in ("file", "examples", "bytes", "sha256")}
+            splits[split]["examples"] += result["examples"]
+            splits[split]["shards"].append(entry)
+            for key in totals:
+                totals[key] += result[key]
+            units.update(result["units"])
+            labels.update({EMOTIONS[int(label)]: count for label, count in result["labels"].items()})
+            sizes.update(result["sizes"])
+            pixels = [one + other for one, other in zip(pixels, result["class_pixels"], strict=True)]
+    whole = sum(pixels)
+    description = {
+        "schema_version": SCHEMA_VERSION, "label_order": LABEL_ORDER, "classes": list(CLASSES), "pairs": False,
+        "source": before.get("source", request["dataset"]), "tool_version": __version__, "request": before.get("request", request),
+        "generation": plan.about["generation"], "appended": [*before.get("appended", ()), *([request] if before else ())],
+        "image_size": _only_size(sizes), "sizes": dict(sorted(sizes.items())), "splits": splits, **totals,
+        "expression": _space(units, labels, totals), "units": {unit: units[unit] for unit in AUS if unit in units},
+        "labels": {label: labels[label] for label in EMOTIONS if label in labels}, "actions": plan.about["actions"],
+        "rejected": most_frequent(rejects.reasons), "excluded": most_frequent(rejects.excluded),
+        "class_pixels": pixels,
+        "class_frequency": {name: round(count / whole, 6) for name, count in zip(CLASSES, pixels, strict=True)} if whole else {},
+    }  # fmt: skip
+    write_atomically(output / DATASET_FILE, (json.dumps(description, indent=1) + "\n").encode(), output / JOURNAL)
+    return description
+
+
+def _only_size(sizes: Counter[str]) -> int | None:
+    """Return the side of the pictures where all are squares of one size."""
+    if len(sizes) != 1:
+        return None
+    width, _, height = next(iter(sizes)).partition("x")
+    return int(width) if width == height else None
+
+
+def _space(units: Counter[str], labels: Counter[str], totals: Counter[str]) -> dict[str, object] | None:
+    """Describe what the records say of expressions: action units before labels before valence and arousal."""
+    if units:
+        return expression_space(",".join(unit for unit in AUS if unit in units)).to_json()
+    if labels:
+        return expression_space("emotions").to_json()
+    return expression_space("va").to_json() if totals["with_affect"] else None

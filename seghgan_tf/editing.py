@@ -1,18 +1,15 @@
 """Edit photos with a model, in this process or on a server, by the signatures of its export."""
 
-import contextlib
-import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seghgan_tf.expressions import ExpressionSpace
-from seghgan_tf.pictures import MAX_PIXELS, MIN_SIDE, from_pixels
+from seghgan_tf.photos import Pixels, centre_square, read
 
 Run = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Calls a signature, by its name, with arrays by input name; returns arrays by output name."""
@@ -30,49 +27,6 @@ def newest_version(folder: Path) -> Path:
     if not versions:
         raise ValueError(f"`export` must be a folder that `seghgan export` wrote. Received: {folder}")
     return max(versions, key=lambda path: int(path.name))
-
-
-@contextlib.contextmanager
-def _opened(photo: bytes) -> Iterator[Image.Image]:
-    """Open a photo. Raises ValueError for bytes that are no whole picture, or one that is too small or too large."""
-    try:
-        with Image.open(io.BytesIO(photo)) as image:
-            if min(image.size) < MIN_SIDE or image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"`photo` must have at least {MIN_SIDE} px a side and at most {MAX_PIXELS:,} pixels. "
-                    f"Received: {image.width} x {image.height}"
-                )
-            yield image
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"`photo` must be a picture, as a JPEG, PNG or WebP file. Received: {len(photo)} bytes that are none"
-        ) from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"`photo` must be a whole picture. Received: {error}") from error
-
-
-def face_square(photo: bytes, size: int) -> NDArray[np.float32]:
-    """Decode a photo and bring its centre square to (1, size, size, 3) in [-1, 1], as `edit_bytes` does.
-
-    Raises ValueError for bytes that are no whole picture, or one that is too small or too large.
-    """
-    with _opened(photo) as image:
-        square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    return from_pixels(np.asarray(square))[None]
-
-
-def upright(photo: bytes) -> bytes:
-    """Return the photo as it is, or as an upright PNG where its EXIF data asks for a rotation or it is no PNG or JPEG.
-
-    Raises ValueError as `face_square` does.
-    """
-    with _opened(photo) as image:
-        turned = image.getexif().get(0x0112, 1) != 1
-        if image.format in ("PNG", "JPEG") and not turned:
-            return photo
-        buffer = io.BytesIO()
-        ImageOps.exif_transpose(image).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class Editor:
@@ -107,12 +61,15 @@ class Editor:
 
     def analyze(self, photo: bytes) -> dict[str, float]:
         """Return the expression seen in a photo, by label, in the user's units (0..5 for action units)."""
-        seen = self.run("analyze", {"image": face_square(upright(photo), self.size)})["expression"][0]
+        return self._seen(read(photo).pixels)
+
+    def _seen(self, pixels: Pixels) -> dict[str, float]:
+        seen = self.run("analyze", {"image": centre_square(pixels, self.size)[None]})["expression"][0]
         return {label: float(value) * self.space.scale for label, value in zip(self.space.labels, seen, strict=True)}
 
     def segment(self, photo: bytes) -> NDArray[np.uint8]:
         """Return the class ids (S, S) of a photo's centre square."""
-        return self.run("segment", {"image": face_square(upright(photo), self.size)})["labels"][0]
+        return self.run("segment", {"image": centre_square(read(photo).pixels, self.size)[None]})["labels"][0]
 
     def edit(
         self,
@@ -125,17 +82,17 @@ class Editor:
     ) -> bytes:
         """Edit a photo: labels named in `expression` take that value (or change by it), the others stay as they are seen.
 
-        Works on the centre square and pastes the change back at the photo's own size. `regions` limits the edit. Returns
-        PNG bytes, or JPEG for a `jpeg_quality` above 0. A relative edit by nothing returns the photo's own bytes.
+        Works on the centre square and pastes the change back at the photo's own size. `regions` limits the edit, to nothing where it is
+        empty. Returns PNG bytes, or JPEG for a `jpeg_quality` above 0. A relative edit by nothing returns the photo's own bytes.
         Raises ValueError for unknown labels or regions, values out of range, and photos that are no whole picture, too small or too large.
         """
         if relative and not any(expression.values()):
             return photo
-        photo = upright(photo)
-        target = target_expression(self.space, self.analyze(photo), expression, relative)
+        opened = read(photo)
+        target = target_expression(self.space, self._seen(opened.pixels), expression, relative)
         limits = region_limits(self.regions, regions)
         inputs = {
-            "image_bytes": np.asarray([photo], object),
+            "image_bytes": np.asarray([opened.sent()], object),
             "expression": np.asarray([target], np.float32),
             "regions": np.asarray([limits], np.float32),
             "jpeg_quality": np.asarray([jpeg_quality], np.int32),
@@ -170,7 +127,7 @@ def target_expression(
 
 
 def region_limits(names: Sequence[str], regions: Sequence[str] | None) -> list[float]:
-    """Return the `regions` input of an edit: the whole image without a choice, else the chosen regions.
+    """Return the `regions` input of an edit: the whole image where `regions` is None, else the chosen regions, which may be none.
 
     >>> region_limits(("whole", "eyes", "nose", "mouth"), ["mouth"])
     [0.0, 0.0, 0.0, 1.0]
@@ -178,4 +135,4 @@ def region_limits(names: Sequence[str], regions: Sequence[str] | None) -> list[f
     unknown = sorted(set(regions or ()) - set(names))
     if unknown:
         raise ValueError(f"`regions` must be among {', '.join(names[1:])}. Received: {', '.join(unknown)}")
-    return [float(name in (regions or ("whole",))) for name in names]
+    return [float(name in (("whole",) if regions is None else regions)) for name in names]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from seghgan_tf import __version__
 from seghgan_tf.model.seghgan import REGION_NAMES, SegHGAN
-from seghgan_tf.pictures import MAX_PIXELS, MIN_SIDE
+from seghgan_tf.photos import MAX_PIXELS, MIN_SIDE
 from seghgan_tf.regions import CLASSES, LABEL_ORDER
 
 KEEPS = 0.6

@@ -11,9 +11,6 @@ from seghgan_tf.regions import PALETTE
 
 Pixels = NDArray[np.uint8]
 
-MIN_SIDE, MAX_PIXELS = 16, 50_000_000
-"""Smallest side and largest area of a photo that is edited, in pixels."""
-
 
 def to_pixels(image: NDArray[np.float32]) -> Pixels:
     """Turn values in [-1, 1] into uint8; any shape.

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from seghgan_tf.editing import Editor, newest_version, upright
+from seghgan_tf.editing import Editor, newest_version
 from seghgan_tf.export import _restore, export, wiped
 from seghgan_tf.model import SegHGAN
 from tests.conftest import TINY
@@ -167,8 +167,8 @@ def test_a_wrong_edit_is_refused(editor, expression, regions, words):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (b"no picture at all", "must be a picture.*17 bytes that are none"),
-        (b"", "0 bytes that are none"),
+        (b"no picture at all", "must be a picture.*17 bytes"),
+        (b"", "0 bytes"),
         (photo(40, 40)[0][:300], "must be a whole picture"),
         (photo(8, 40)[0], "at least 16 px a side.*Received: 8 x 40"),
     ],
@@ -176,14 +176,6 @@ def test_a_wrong_edit_is_refused(editor, expression, regions, words):
 def test_a_photo_that_is_none_is_refused_in_words(editor, given, words):
     with pytest.raises(ValueError, match=words):
         editor.edit(given, {"AU12": 1.0})
-
-
-def test_a_turned_photo_is_set_upright():
-    image, buffer = Image.new("RGB", (30, 20)), io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    image.save(buffer, "JPEG", exif=exif)
-    assert Image.open(io.BytesIO(upright(buffer.getvalue()))).size == (20, 30)
 
 
 def png_header(width, height):

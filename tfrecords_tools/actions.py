@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seghgan_tf.expressions import AUS, MAX_INTENSITY
-from tfrecords_tools.images import SUFFIXES
+from seghgan_tf.photos import SUFFIXES
 from tfrecords_tools.photo import Photo, Reason, Reject, readable
 from tfrecords_tools.tables import SURPLUS, read_table
 

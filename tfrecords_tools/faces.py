@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from seghgan_tf.data.schema import Face
+from seghgan_tf.photos import MIN_SIDE
 from seghgan_tf.regions import CLASSES
 from tfrecords_tools import align, images
 from tfrecords_tools.masks import Mask, read_mask
@@ -47,8 +48,8 @@ class Picturing:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}. Received: {getattr(self, name)}")
         if self.align != "none" and self.size is None:
             raise ValueError("`size` must be given because aligned faces have one size. Received: none")
-        if self.size is not None and not images.MIN_SIDE <= self.size <= 4096:
-            raise ValueError(f"`size` must be {images.MIN_SIDE} to 4096 pixels. Received: {self.size}")
+        if self.size is not None and not MIN_SIDE <= self.size <= 4096:
+            raise ValueError(f"`size` must be {MIN_SIDE} to 4096 pixels. Received: {self.size}")
         if not -0.25 <= self.margin <= 1.0:
             raise ValueError(f"`margin` must be -0.25 to 1. Received: {self.margin:g}")
         if not 0 <= self.jpeg_quality <= 100:

@@ -1,6 +1,5 @@
 """Masks: files of class ids in either order in use, or one file a part, as arrays of our class ids."""
 
-import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -9,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from seghgan_tf.photos import BROKEN, check_sums
 from seghgan_tf.regions import CLASSES
-from tfrecords_tools.images import BROKEN, FORMATS, check_sums, read_file
+from tfrecords_tools.images import open_header, read_file
 from tfrecords_tools.photo import Photo, Reason, Rejected, readable
 
 Mask = NDArray[np.uint8]
@@ -71,7 +71,7 @@ def _decoded(path: str, max_pixels: int) -> Image.Image:
         data = read_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = open_header(data)
             if image.width * image.height > max_pixels:
                 raise Rejected(Reason.TOO_LARGE, f"{image.width} x {image.height} is over {max_pixels} pixels")
             image.load()

@@ -11,12 +11,12 @@ from PIL import Image
 
 from seghgan_tf.data.schema import Face, read_dataset_json
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
+from seghgan_tf.photos import BROKEN
 from seghgan_tf.regions import CLASSES
 from tfrecords_tools.census import open_census
 from tfrecords_tools.convert.local import map_in_processes
 from tfrecords_tools.convert.shard import JOURNAL
 from tfrecords_tools.faces import decode_mask
-from tfrecords_tools.images import BROKEN
 from tfrecords_tools.masks import LIKE, face_likeness
 from tfrecords_tools.photo import Reason, Rejected
 from tfrecords_tools.records import SPLITS, read_shard, sha256

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from seghgan_tf import photos
 from serving import signature as contract
 from serving.client.channel import Served
 
 Image = Any
-"""A photo: file bytes (JPEG or PNG), a PIL image, or an array (H, W, 3), uint8 or float32 in [-1, 1]."""
+"""A photo: file bytes (of any kind of picture), a PIL image, or an array (H, W, 3), uint8 or float32 in [-1, 1]."""
 
 
 def region_columns(regions: Sequence[str] | None, count: int) -> np.ndarray:
@@ -33,23 +34,18 @@ def is_photo(image: Image) -> bool:
 
 
 def photo_bytes(image: Image) -> bytes:
-    """Return the file bytes of a photo; a PIL image becomes a PNG."""
+    """Return the bytes sent for a photo: the file's own where every decoder reads them alike, else an upright PNG."""
     if isinstance(image, (bytes, bytearray)):
-        return bytes(image)
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "PNG")
-    return file.getvalue()
+        return photos.read(bytes(image)).sent()
+    return photos.to_png(photos.image_pixels(image))
 
 
 def pixels(image: Image, size: int) -> np.ndarray:
     """Return float32 pixels (size, size, 3) in [-1, 1]; files and PIL images lose what lies outside their centre square."""
     if isinstance(image, (bytes, bytearray)) or hasattr(image, "save"):
-        from PIL import Image as Pillow
-        from PIL import ImageOps
-
-        opened = Pillow.open(io.BytesIO(image)) if isinstance(image, (bytes, bytearray)) else image
-        square = ImageOps.fit(opened.convert("RGB"), (size, size), Pillow.Resampling.BILINEAR)
-        return np.asarray(square, np.float32) / 127.5 - 1.0
+        is_file = isinstance(image, (bytes, bytearray))
+        upright = photos.read(bytes(image)).pixels if is_file else photos.image_pixels(image)
+        return photos.centre_square(upright, size)
     array = np.asarray(image)
     if array.shape != (size, size, 3) or array.dtype not in (np.uint8, np.float32):
         raise ValueError(

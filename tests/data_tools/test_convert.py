@@ -86,7 +86,7 @@ def test_dataset_json_names_all_that_the_format_promises(undisturbed):
 def test_rejected_csv_names_file_reason_and_detail(undisturbed):
     rows = sorted(csv.reader(undisturbed["rejected.csv"].decode().splitlines()[1:]))
     assert rows == [
-        ["happy/empty.jpg", "empty_file", "0 bytes"], ["sad/text.jpg", "not_an_image", "it begins with b'no image'"],
+        ["happy/empty.jpg", "empty_file", "0 bytes"], ["sad/text.jpg", "not_an_image", "8 bytes, beginning with b'no image'"],
     ]  # fmt: skip
 
 

@@ -70,7 +70,11 @@ class FakeModel(tf.Module):
             small = (tf.reduce_min(shape) >= 16) & (tf.reduce_max(shape) <= 2000)
             tf.debugging.Assert(small, ["`image_bytes` must be a photo of 16 to 2000 px a side. Received:", shape])
             with tf.control_dependencies([shape]):
-                return tf.cond(is_png, lambda: tf.io.decode_png(encoded, 3), lambda: tf.io.decode_jpeg(encoded, 3))
+                return tf.cond(
+                    is_png,
+                    lambda: tf.io.decode_png(encoded, 3),
+                    lambda: tf.io.decode_jpeg(encoded, 3, dct_method="INTEGER_ACCURATE"),
+                )
 
         def edit_bytes(image_bytes, expression, regions, jpeg_quality):
             def one(parts):

@@ -144,12 +144,12 @@ def test_what_does_not_fit_the_model_is_refused_before_it_is_sent(client: SegHGA
 
 
 def test_errors_have_types_that_say_what_to_do(client: SegHGANClient, address: str, face: np.ndarray) -> None:
-    with pytest.raises(InvalidRequest, match="JPEG"):
+    with pytest.raises(ValueError, match="`photo` must be a picture, as a JPEG"):
         client.edit(b"no photo" * 20, FULL)
     with pytest.raises(
-        InvalidRequest, match=r": `image_bytes` must be a photo of 16 to 2000 px a side. Received: 8 9$"
+        InvalidRequest, match=r": `image_bytes` must be a photo of 16 to 2000 px a side. Received: 2001 16$"
     ):
-        client.edit(png(np.zeros((9, 8, 3), np.uint8)), FULL)
+        client.edit(png(np.zeros((16, 2001, 3), np.uint8)), FULL)
     with SegHGANClient(address, model="nobody") as other, pytest.raises(ModelNotFound, match="seghgan status"):
         other.analyze(face)
     with pytest.raises(ModelNotFound, match="paint"):
@@ -323,8 +323,8 @@ def test_asyncio_does_the_same(address: str, face: np.ndarray) -> None:
             assert (await client.analyze(face)).shape == (3,)
             assert await client.labels() == ("AU06", "AU12", "AU25")
             assert 1 in await client.status()
-            with pytest.raises(InvalidRequest):
-                await client.edit(b"no photo" * 20, FULL)
+            with pytest.raises(InvalidRequest, match="`image_bytes`"):
+                await client.edit(png(np.zeros((16, 2001, 3), np.uint8)), FULL)
 
     asyncio.run(everything())
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from seghgan_tf.expressions import EMOTIONS
-from tfrecords_tools.images import BROKEN, read_file
+from seghgan_tf.photos import BROKEN
+from tfrecords_tools.images import read_file
 from tfrecords_tools.photo import Photo, Reason, Reject, Rejected, readable
 from tfrecords_tools.tables import SURPLUS, read_table
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seghgan_tf.expressions import EMOTIONS
-from tfrecords_tools.images import SUFFIXES
+from seghgan_tf.photos import SUFFIXES
 from tfrecords_tools.masks import CHECKED, ORDERS, check_order
 from tfrecords_tools.photo import Photo, Reason, Reject, readable
 from tfrecords_tools.readers.files import image_files

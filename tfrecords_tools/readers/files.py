@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tfrecords_tools.images import SUFFIXES
+from seghgan_tf.photos import SUFFIXES
 from tfrecords_tools.photo import Reason, Reject, readable
 
 

@@ -1,0 +1,232 @@
+"""A picture file into upright 8-bit sRGB pixels and what it carried, or refused in words; and back into a file."""
+
+import dataclasses
+import functools
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+Pixels = NDArray[np.uint8]
+
+MIN_SIDE, MAX_PIXELS = 16, 50_000_000
+"""Smallest side and largest area of a photo that is edited, in pixels."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif", ".heic")
+"""File endings that count as photos when a folder is searched."""
+
+BROKEN = (
+    OSError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, EOFError, NotImplementedError,
+    MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow's decoders raise for broken files."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "HEIF")
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+_TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+RULES = {
+    "not_an_image": "a picture, as a JPEG, PNG, WebP or TIFF file",
+    "truncated_image": "a whole picture",
+    "too_many_pixels": "no larger than a photo",
+    "too_small": f"at least {MIN_SIDE} px a side",
+    "unsupported_colors": "in grey or colour of 8 or 16 bits",
+    "animated_image": "a single picture",
+}
+"""What a photo must be, by the reason why another is refused."""
+
+
+class Refused(ValueError):  # noqa: N818 - it carries a reason, and is caught by name
+    """Raised for a file that is no photo to work with; `reason` is a key of RULES, `detail` says what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"`photo` must be {RULES[reason]}. Received: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """A decoded photo.
+
+    `pixels` are upright sRGB (H, W, 3), transparent parts on white. `file` is the file it came from and `format` what
+    kind it is, as "jpeg". `plain` tells whether TensorFlow's decoders read the file to these pixels. `own` is the upright
+    picture in the file's own colours and depth, where these are not the pixels; `exif` asks for no turn any more.
+    """
+
+    pixels: Pixels
+    file: bytes
+    format: str
+    plain: bool
+    own: Image.Image | None
+    exif: bytes
+    profile: bytes
+
+    def sent(self) -> bytes:
+        """Return a JPEG or PNG file that any decoder reads to `pixels`: the own file, or a PNG."""
+        return self.file if self.plain else to_png(self.pixels)
+
+
+def image_pixels(image: Image.Image) -> Pixels:
+    """Return the pixels of an opened picture as `read` gives them: upright sRGB (H, W, 3). Raises Refused for odd modes."""
+    return np.asarray(_upright_and_rgb(image)[1])
+
+
+def centre_square(pixels: Pixels, size: int) -> NDArray[np.float32]:
+    """Bring the centre square of (H, W, 3) pixels to the model's size: (size, size, 3) in [-1, 1]."""
+    square = ImageOps.fit(Image.fromarray(pixels), (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(square, np.float32) / 127.5 - 1.0
+
+
+def to_png(pixels: Pixels) -> bytes:
+    """Encode (H, W, 3) or (H, W) pixels as a PNG, fast rather than small."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def read(file: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decode a photo; the header is checked against `max_pixels` before any pixel is decoded. Raises Refused.
+
+    >>> read(to_png(np.full((16, 20), 200, np.uint8))).pixels.shape
+    (16, 20, 3)
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = open_header(file)
+        _check_size(image, max_pixels)
+        try:
+            if image.format not in ("JPEG", "MPO") and getattr(image, "n_frames", 1) > 1:
+                raise Refused("animated_image", "several frames")
+            image.load()
+            check_sums(image, file)
+            upright, rgb = _upright_and_rgb(image)
+        except Refused:
+            raise
+        except Image.DecompressionBombError as error:
+            raise Refused("too_many_pixels", str(error)) from error
+        except BROKEN as error:
+            raise Refused("truncated_image", str(error) or type(error).__name__) from error
+    return Photo(
+        pixels=np.asarray(rgb),
+        file=file,
+        format="jpeg" if image.format == "MPO" else str(image.format).lower(),
+        plain=upright is image and _has_plain_bytes(image, file),
+        own=None if upright is rgb else upright,
+        exif=upright.info.get("exif", b""),
+        profile=image.info.get("icc_profile", b""),
+    )
+
+
+def open_header(file: bytes) -> Image.Image:
+    """Read a photo's header with Pillow, no pixels. Raises Refused."""
+    Image.init()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Image.open(io.BytesIO(file), formats=[name for name in _FORMATS if name in Image.OPEN])
+    except Image.DecompressionBombError as error:
+        raise Refused("too_many_pixels", str(error)) from error
+    except BROKEN as error:
+        raise Refused("not_an_image", _why_not(file)) from error
+
+
+def check_sums(image: Image.Image, file: bytes) -> None:
+    """Compare the checksum of each chunk of a PNG, down to its last, which TensorFlow's decoder does and Pillow's does not.
+
+    Raises one of BROKEN.
+    """
+    place, view = 8, memoryview(file)
+    while image.format == "PNG":
+        length, kind = struct.unpack_from(">I4s", file, place)
+        end = place + 8 + length
+        if struct.unpack_from(">I", file, end) != (zlib.crc32(view[place + 4 : end]),):
+            raise ValueError(f"the checksum of its chunk {kind.decode('latin-1')} is wrong")
+        if kind == b"IEND":
+            return
+        place = end + 4
+
+
+def _upright_and_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Return a picture turned upright, in its own colours and as sRGB; the very same image where nothing is to do."""
+    turned = _orientation(image) not in (None, 1)
+    upright = ImageOps.exif_transpose(image) if turned else image
+    profile = b"" if _is_srgb(image) else image.info.get("icc_profile", b"")
+    return upright, _to_srgb(upright, profile)
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    size = f"{image.width} x {image.height}"
+    if image.width * image.height > max_pixels:
+        raise Refused("too_many_pixels", f"{size}, which is over {max_pixels} pixels")
+    if min(image.size) < MIN_SIDE:
+        raise Refused("too_small", size)
+
+
+def _why_not(file: bytes) -> str:
+    starts = ((b"\xff\xd8", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"RIFF", "WebP"))
+    kind = next((name for start, name in starts if file.startswith(start)), None)
+    return f"a {kind} file with a broken header" if kind else f"{len(file)} bytes, beginning with {file[:8]!r}"
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except BROKEN:
+        return None
+
+
+def _has_plain_bytes(image: Image.Image, file: bytes) -> bool:
+    """Tell whether TensorFlow's decoders read this file to the same 8-bit pixels as Pillow, colours left alone."""
+    if image.mode not in ("RGB", "L") or not (_is_srgb(image) or not image.info.get("icc_profile")):
+        return False
+    if image.format == "JPEG":
+        return file.endswith(b"\xff\xd9")
+    return image.format == "PNG" and file[24:25] == b"\x08" and "transparency" not in image.info
+
+
+@functools.cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _is_srgb(image: Image.Image) -> bool:
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        return "srgb" in ImageCms.getProfileDescription(profile).lower()
+    except (KeyError, ImageCms.PyCMSError, *BROKEN):
+        return False
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return 8-bit RGB: depth first, then transparency onto white, then the profile's colours."""
+    if image.mode in _SIXTEEN_BITS:
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) // 257).astype(np.uint8))
+    elif image.mode in _TRANSPARENT or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        colors = _by_profile(layer.convert("RGB"), profile)
+        colors.putalpha(layer.getchannel("A"))
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colors).convert("RGB")
+    elif image.mode in ("1", "P"):
+        image = image.convert("RGB")
+    if image.mode not in ("L", "RGB", "YCbCr", "CMYK"):
+        raise Refused("unsupported_colors", f"a picture of mode {image.mode}")
+    return _by_profile(image, profile)
+
+
+def _by_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return a picture's colours in sRGB as its profile says, or as they are where it has none that fits."""
+    if profile:
+        try:
+            turned = ImageCms.profileToProfile(
+                image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), _srgb(), outputMode="RGB"
+            )
+        except (ImageCms.PyCMSError, *BROKEN):
+            turned = None
+        if turned is not None:
+            return turned
+    return image if image.mode == "RGB" else image.convert("RGB")

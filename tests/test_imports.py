@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = [
-    "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.photos", "seghgan_tf.html", "seghgan_tf.config",
+    "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.photos", "seghgan_tf.frames", "seghgan_tf.html", "seghgan_tf.config",
     "seghgan_tf.data", "seghgan_tf.model", "seghgan_tf.training", "seghgan_tf.editing", "seghgan_tf.export",
     "seghgan_tf.evaluation", "seghgan_tf.demo", "seghgan_tf.cli",
 ]  # fmt: skip
@@ -65,7 +65,7 @@ def test_a_module_imports_only_modules_above_it(name, tree):
 
 
 def test_serving_imports_only_the_ground_floor_of_the_other_packages():
-    ground = ("seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.photos")
+    ground = ("seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.photos", "seghgan_tf.frames")
     for name, tree in modules("serving"):
         for imported in imports(tree):
             if imported.startswith(("seghgan_tf", "tfrecords_tools")):
@@ -79,6 +79,7 @@ def test_tfrecords_tools_import_only_the_light_half_of_the_model():
         "seghgan_tf.data.schema",
         "seghgan_tf.pictures",
         "seghgan_tf.photos",
+        "seghgan_tf.frames",
         "seghgan_tf.__version__",
     )
     for name, tree in modules("tfrecords_tools"):

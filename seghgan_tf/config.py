@@ -36,13 +36,15 @@ class LossConfig(_Settings):
     cycle: NonNegativeFloat = 10.0
     """L1 between the image and the edit of its edit back to the source expression."""
     attention: NonNegativeFloat = 0.1
-    """Mean of 1 - attention: what is repainted without need."""
+    """Mean of 1 - attention: what is repainted without need. It must be felt for the flow to be used."""
     attention_variation: NonNegativeFloat = 1e-5
     """Total variation of the attention, summed over pixels."""
     local: NonNegativeFloat = 1.0
     """Weight of the region critics beside the critic of the whole image."""
     paired: NonNegativeFloat = 0.0
-    """L1 to the true target, where records carry one (drawn faces)."""
+    """L1 to the true target, where records carry one (drawn faces, pairs by person)."""
+    paired_sizes: int = Field(default=4, ge=1, le=6)
+    """How many sizes the paired L1 is taken at: full, half, quarter, eighth, ..."""
     segmentation: NonNegativeFloat = 1.0
     """Cross-entropy of the segmenter and of its auxiliary heads."""
     ohem_threshold: float = Field(default=0.7, gt=0, le=1)
@@ -58,6 +60,8 @@ class ModelConfig(_Settings):
     """`aus`, `emotions`, `va`, or action units joined by commas."""
     regions: Literal["none", "boxes", "frozen", "joint"] = "joint"
     """Global generator only; boxes around the regions; soft masks; soft masks through which the GAN trains the segmenter."""
+    generator: Literal["field", "paint"] = "field"
+    """What the generators return: attention, flow and paint; or no flow, which is GANimation's form."""
     segmenter: Literal["bisenet", "unet"] = "bisenet"
     """Architecture of the segmenter."""
     segmenter_width: PositiveInt = 64
@@ -80,8 +84,12 @@ class ModelConfig(_Settings):
     """Critic updates per generator update; each takes its own slice of the expression batch."""
     segmenter_steps: NonNegativeInt = 0
     """Steps at the start of training that train the segmenter alone."""
+    paired_steps: NonNegativeInt = 0
+    """Steps after those that train generators and segmenter on true targets alone, without critics: a quarter of the time a step."""
     average_decay: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the generators' running average, which is what evaluation and export use."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """Keras dtype policy; mixed_float16 is not offered, because one loss scale cannot fit several optimizers."""
     seed: NonNegativeInt = 0
     """Seed of the initial weights and of the gradient penalty's mixing."""
     losses: LossConfig = LossConfig()
@@ -134,6 +142,8 @@ class DataConfig(_Settings):
     """Keep decoded images in memory."""
     workers: NonNegativeInt = 0
     """Threads that decode; 0 lets tf.data choose."""
+    photo_scale: int = Field(default=1, ge=1, le=4)
+    """Training photos are read at this multiple of the model's size, and edits compared with their true targets there."""
 
 
 class TrainingConfig(_Settings):
@@ -151,8 +161,6 @@ class TrainingConfig(_Settings):
     """Steps between evaluations, image grids and checkpoints."""
     validation_batches: PositiveInt = 32
     """Batches of the validation split that each evaluation reads."""
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    """Keras dtype policy; mixed_float16 is not offered, because one loss scale cannot fit several optimizers."""
     resnet_weights: Path | None = None
     """A keras-hub preset folder of ResNet-18 weights for BiSeNet's context path."""
 

@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from seghgan_tf import __version__
-from seghgan_tf.model.seghgan import REGION_NAMES, SegHGAN
+from seghgan_tf.model import SegHGAN
+from seghgan_tf.model.inference import REGION_NAMES
 from seghgan_tf.photos import MAX_PIXELS, MIN_SIDE
 from seghgan_tf.regions import CLASSES, LABEL_ORDER
 

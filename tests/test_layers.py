@@ -3,14 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from seghgan_tf.model.layers import InstanceNorm, blend, cut, dilate, paste, planes, window_corner, window_indices
+from seghgan_tf.model.layers import InstanceNorm, cut, dilate, paste, planes, window_corner, window_indices
 
 RNG = np.random.default_rng(0)
-
-
-def test_attention_of_one_returns_the_input_image():
-    image = RNG.uniform(-1, 1, (1, 4, 4, 3)).astype("float32")
-    assert np.array_equal(blend(image, tf.ones((1, 4, 4, 1)), -image), image)
 
 
 def test_cut_then_paste_returns_exactly_the_window():

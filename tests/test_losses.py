@@ -15,6 +15,14 @@ def test_l1_is_the_mean_absolute_difference_of_each_example():
     np.testing.assert_allclose(losses.l1(IMAGES, OTHERS), np.abs(IMAGES - OTHERS).mean((1, 2, 3)), rtol=1e-6)
 
 
+def test_the_pyramid_sums_l1_over_sizes():
+    first = np.zeros((1, 4, 4, 1), np.float32)
+    second = np.tile([[1.0, -1.0], [1.0, -1.0]], (2, 2))[None, ..., None].astype(np.float32)
+    assert float(losses.l1_pyramid(first, second, 1)[0]) == 1.0
+    assert float(losses.l1_pyramid(first, second, 3)[0]) == 1.0, "equal at half size and below"
+    assert float(losses.l1_pyramid(first, np.ones_like(second), 3)[0]) == 3.0
+
+
 def test_wasserstein_is_fake_minus_real():
     real, fake = np.full((2, 2, 2, 1), 3.0, "float32"), np.full((2, 2, 2, 1), 1.0, "float32")
     np.testing.assert_allclose(losses.wasserstein(real, fake), [-2.0, -2.0])

@@ -10,6 +10,9 @@ import pytest
 import tensorflow as tf
 
 from seghgan_tf.model import SegHGAN, role_optimizer
+from seghgan_tf.model.field import apply_field
+from seghgan_tf.model.hierarchy import soft_masks
+from seghgan_tf.model.optimizer import capped_sum
 from tests.conftest import ROOT, TINY
 
 SIZE = TINY["image_size"]
@@ -53,11 +56,11 @@ def moved(before, variables):
 
 def gan_gradients(model, batch):
     """Return the gradients of the GAN's losses alone on the segmenter's weights."""
-    face, segmenter = batch["expression"], model.role_variables("segmenter")
+    face, segmenter = model._prepared(batch["expression"]), model.role_variables("segmenter")
     with tf.GradientTape() as tape:
-        parts = model._parts(model.probabilities(face["image"]))
+        parts = model.find_parts(model.probabilities(face["image"]))
         loss = tf.reduce_mean(
-            model._generator_loss(face, parts, model._generate(face["image"], face["target_expression"], parts))
+            model._generator_loss(face, parts, model._fused(face["image"], face["target_expression"], parts))
         )
     return tape.gradient(loss, [v.value for v in segmenter], unconnected_gradients="zero")
 
@@ -79,7 +82,7 @@ def test_the_gans_share_of_the_segmenters_gradient_never_exceeds_the_cap(cap):
     rng = np.random.default_rng(1)
     own = [tf.constant(rng.normal(size=v.shape), tf.float32) for v in model.role_variables("segmenter")]
     gan = [tf.constant(100 * rng.normal(size=v.shape), tf.float32) for v in model.role_variables("segmenter")]
-    added = [a - b for a, b in zip(model._capped_sum(own, gan), own, strict=True)]
+    added = [a - b for a, b in zip(capped_sum(own, gan, model.config.segmenter_gradient_cap)[0], own, strict=True)]
     ratio = float(tf.linalg.global_norm(added) / tf.linalg.global_norm(own))
     assert ratio == pytest.approx(cap, abs=1e-4)
 
@@ -88,14 +91,14 @@ def test_a_gan_gradient_below_the_cap_is_kept_whole():
     model = make_model(segmenter_gradient_cap=0.2)
     own = [tf.ones(v.shape) for v in model.role_variables("segmenter")]
     gan = [0.1 * gradient for gradient in own]
-    for summed, gradient in zip(model._capped_sum(own, gan), own, strict=True):
+    for summed, gradient in zip(capped_sum(own, gan, model.config.segmenter_gradient_cap)[0], own, strict=True):
         np.testing.assert_allclose(summed, 1.1 * gradient, rtol=1e-5)
 
 
 def test_without_a_cap_the_gradients_are_added_as_they_are():
     model = make_model(segmenter_gradient_cap=None)
     own = [tf.ones(v.shape) for v in model.role_variables("segmenter")]
-    for summed in model._capped_sum(own, [1000.0 * gradient for gradient in own]):
+    for summed in capped_sum(own, [1000.0 * gradient for gradient in own], None)[0]:
         np.testing.assert_allclose(summed, 1001.0)
 
 
@@ -103,15 +106,15 @@ def test_changing_the_masks_changes_what_the_local_generators_see():
     model, batch = make_model(), make_batch()["expression"]
     probabilities = model.probabilities(batch["image"])
     other = tf.roll(probabilities, 5, -1)
-    first = model._generate(batch["image"], batch["expression"], model._parts(probabilities)).edited
-    second = model._generate(batch["image"], batch["expression"], model._parts(other)).edited
+    first = model._fused(batch["image"], batch["expression"], model.find_parts(probabilities))
+    second = model._fused(batch["image"], batch["expression"], model.find_parts(other))
     assert float(tf.reduce_max(tf.abs(first - second))) > 0
 
 
 def test_a_critic_step_moves_critics_alone():
     model, face = make_model(), make_batch()["expression"]
-    parts = model._parts(model.probabilities(face["image"]))
-    edited = model._generate(face["image"], face["target_expression"], parts).edited
+    parts = model.find_parts(model.probabilities(face["image"]))
+    edited = apply_field(face["image"], model._fused(face["image"], face["target_expression"], parts))
     before = {role: values(model.role_variables(role)) for role in ("segmenter", "generator", "critic")}
     model.train_critics(face, parts, edited, 0)
     assert moved(before["critic"], model.role_variables("critic"))
@@ -128,17 +131,22 @@ def test_the_generators_step_leaves_critics_alone(monkeypatch):
     assert not moved(before["critic"], model.role_variables("critic"))
 
 
-def test_the_segmenters_stage_moves_the_segmenter_alone_then_all_train():
-    model = make_model(segmenter_steps=2, run_eagerly=True)
+def test_each_stage_moves_its_own_roles():
+    model = make_model(run_eagerly=True)
     data = tf.data.Dataset.from_tensors(make_batch()).repeat()
     before = {role: values(model.role_variables(role)) for role in ("segmenter", "generator", "critic")}
+    model.begin("segmenter")
     model.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
     assert moved(before["segmenter"], model.role_variables("segmenter"))
     assert not moved(
         before["generator"] + before["critic"], model.role_variables("generator") + model.role_variables("critic")
     )
-    history = model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0).history
+    model.begin("paired")
+    model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0)
     assert moved(before["generator"], model.role_variables("generator"))
+    assert not moved(before["critic"], model.role_variables("critic"))
+    model.begin("joint")
+    history = model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0).history
     assert moved(before["critic"], model.role_variables("critic"))
     assert set(history) == {metric.name for metric in model.metrics}
 
@@ -161,12 +169,13 @@ def test_another_optimizer_is_refused_with_the_mend():
 
 @pytest.mark.parametrize("regions", [["mouth"], ["eyes"], ["nose", "mouth"]])
 def test_an_edit_leaves_every_pixel_outside_its_regions_bit_equal(regions):
-    model = make_model(lambda: keras.optimizers.Adam(0.02), segmenter_steps=60)
+    model = make_model(lambda: keras.optimizers.Adam(0.02))
+    model.begin("segmenter")
     batch = make_batch(8, masks_follow_the_face=True)
     model.fit(tf.data.Dataset.from_tensors(batch).repeat(), steps_per_epoch=60, shuffle=False, verbose=0)
     image = batch["expression"]["image"]
     edited = model.edit(image, batch["expression"]["target_expression"], regions=regions).numpy()
-    masks = model.soft_masks(model.probabilities(image))
+    masks = soft_masks(model.probabilities(image), model.config.dilation)
     reach = np.max([masks[name].numpy() for name in regions], 0)[..., 0]
     assert np.array_equal(edited[reach <= 0.1], image[reach <= 0.1])
     assert (reach <= 0.1).mean() > 0.2, "the masks must leave something alone, or this proves nothing"

@@ -23,7 +23,8 @@ from seghgan_tf.demo import report as demo_report
 from seghgan_tf.evaluation.figures import edit_figures, segmentation_figures
 from seghgan_tf.export import export
 from seghgan_tf.expressions import AUS, MAX_INTENSITY
-from seghgan_tf.model.seghgan import REGION_NAMES, SegHGAN
+from seghgan_tf.model import SegHGAN
+from seghgan_tf.model.inference import REGION_NAMES
 from seghgan_tf.pictures import from_pixels
 from seghgan_tf.training import pretrained, recorder
 from seghgan_tf.training import run as training

@@ -1,4 +1,4 @@
-"""Layers and image operations the networks share: normalisation, soft regions, windows, blending."""
+"""Layers and image operations the networks share: normalisation, soft regions, windows."""
 
 import keras
 import tensorflow as tf
@@ -91,11 +91,3 @@ def paste(windows: tf.Tensor, indices: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Lay windows (B, h, w, C) on zeros of `like`'s height and width (B, H, W, C)."""
     shape = tf.shape(like)
     return tf.scatter_nd(indices, windows, (shape[0], shape[1], shape[2], windows.shape[-1]))
-
-
-def blend(image: tf.Tensor, attention: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
-    """Keep `image` where `attention` is 1 and paint `color` where it is 0 (GANimation, equation 1).
-
-    Shapes: image and color (B, H, W, 3), attention (B, H, W, 1).
-    """
-    return attention * image + (1.0 - attention) * color

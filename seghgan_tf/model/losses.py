@@ -10,8 +10,17 @@ def per_example(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reshape(tf.cast(values, tf.float32), (tf.shape(values)[0], -1)), 1)
 
 
+def l1_pyramid(first: tf.Tensor, second: tf.Tensor, sizes: int) -> tf.Tensor:
+    """Return `l1` summed over full, half, quarter, ... size (`sizes` of them): what makes a shift of several pixels learnable."""
+    total = l1(first, second)
+    for _ in range(sizes - 1):
+        first, second = tf.nn.avg_pool2d(first, 2, 2, "VALID"), tf.nn.avg_pool2d(second, 2, 2, "VALID")
+        total += l1(first, second)
+    return total
+
+
 def l1(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Return the mean absolute difference of two images (B, H, W, C): the cycle and the paired loss."""
+    """Return the mean absolute difference of two images (B, H, W, C): the cycle loss."""
     return per_example(tf.abs(first - second))
 
 

@@ -46,11 +46,11 @@ def picture(model: SegHGAN, image: Any, expression: Any) -> np.ndarray:
 
 
 class Recorder(keras.callbacks.Callback):
-    """Keeps the run's state: checkpoints, history, TensorBoard, and a plain stop on NaN or a signal."""
+    """Keeps the run's state: checkpoints, history, TensorBoard, and a plain stop at step `end`, on NaN or a signal."""
 
     def __init__(self, workdir: Path, total: int, sample: dict[str, Any], report: Callable[[str], None]) -> None:
         super().__init__()
-        self.workdir, self.total, self.sample, self.report = workdir, total, sample, report
+        self.workdir, self.end, self.sample, self.report = workdir, total, sample, report
         self.stopped: str | None = None
         self.signal = 0
         self.strategy = tf.distribute.get_strategy()
@@ -72,7 +72,7 @@ class Recorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Stop at the last step, on a signal, or on a loss that is no number any more."""
         self.step += 1
-        if self.step >= self.total:
+        if self.step >= self.end:
             self.model.stop_training = True
         if cluster.agree(self.strategy, bool(self.signal)):
             self.signal = self.signal or signal.SIGTERM

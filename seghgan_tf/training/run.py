@@ -13,6 +13,7 @@ from seghgan_tf.config import Config, ModelConfig
 from seghgan_tf.data import stream as data
 from seghgan_tf.data.augment import Augmentation
 from seghgan_tf.model import SegHGAN, role_optimizer
+from seghgan_tf.model.seghgan import Stage
 from seghgan_tf.training import cluster
 from seghgan_tf.training.recorder import CHECKPOINT, Recorder
 
@@ -58,7 +59,6 @@ def make_optimizer(config: Config) -> keras.optimizers.MultiOptimizer:
 
 def build(config: Config) -> SegHGAN:
     """Build and compile the model of `config`, optimizer moments included; call it inside a strategy's scope."""
-    keras.config.set_dtype_policy(config.training.precision)
     keras.utils.set_random_seed(config.model.seed)
     model = SegHGAN(config.model)
     if config.training.resnet_weights is not None:
@@ -145,7 +145,7 @@ def streams(
         settings.segmentation or settings.expression,
         split,
         space=model.space,
-        image_size=model.image_size,
+        image_size=model.image_size * (settings.photo_scale if training else 1),
         batch_size=config.training.batch_size,
         critic_steps=model.critic_steps if training else 1,
         training=training,
@@ -174,6 +174,18 @@ def distributed_streams(config: Config, strategy: tf.distribute.Strategy, seed: 
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return tuple(map(strategy.distribute_datasets_from_function, (training, validation)))
     return training(), validation()
+
+
+def stages(config: Config) -> tuple[tuple[Stage, int], ...]:
+    """Return the stages of a run in order, each with the step it ends at.
+
+    >>> from seghgan_tf.config import read_config
+    >>> stages(read_config("drawn-64", ("training.steps=5000", "model.segmenter_steps=600", "model.paired_steps=0")))
+    (('segmenter', 600), ('paired', 600), ('joint', 5000))
+    """
+    model, total = config.model, config.training.steps
+    first = min(model.segmenter_steps, total)
+    return ("segmenter", first), ("paired", min(first + model.paired_steps, total)), ("joint", total)
 
 
 def train(
@@ -207,15 +219,19 @@ def train(
     with strategy.scope():
         recorder = Recorder(workdir, total, {"image": batch["image"][:6], "expression": wanted[:6]}, report)
     batches, validation = distributed_streams(config, strategy, seed=done)
-    model.fit(
-        batches,
-        steps_per_epoch=every,
-        epochs=math.ceil((total - done) / every),
-        shuffle=False,
-        verbose=0,
-        validation_data=validation,
-        callbacks=[recorder, *callbacks],
-    )
+    for stage, end in stages(config):
+        if model.steps_done < end and not recorder.stopped:
+            model.begin(stage)
+            recorder.end = end
+            model.fit(
+                batches,
+                steps_per_epoch=every,
+                epochs=math.ceil((end - model.steps_done) / every),
+                shuffle=False,
+                verbose=0,
+                validation_data=validation,
+                callbacks=[recorder, *callbacks],
+            )
     if recorder.stopped:
         raise TrainingStopped(recorder.stopped, 128 + recorder.signal if recorder.signal else 1)
     return model

@@ -1,0 +1,54 @@
+"""Optimisation of three roles at once: one optimizer each, gradients over replicas, and the cap on the segmenter's."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+ROLES = ("segmenter", "generator", "critic")
+
+
+def role_optimizer(generators: Any, critics: Any, segmenter: Any) -> keras.optimizers.MultiOptimizer:
+    """Join three Keras optimizers into the one that `SegHGAN.compile` takes; each serves the variables of its role."""
+    generators.name, critics.name, segmenter.name = "generator", "critic", "segmenter"
+    roles = {"critic.*": critics, "segmenter/.*": segmenter}
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(generators, roles))
+
+
+def optimizer_of(joined: Any, role: str) -> Any:
+    """Return the optimizer of one of `ROLES`. Raises ValueError where `joined` does not come from `role_optimizer`."""
+    found = {optimizer.name: optimizer for optimizer in getattr(joined, "optimizers", ())}
+    if role not in found:
+        raise ValueError(f"`optimizer` must come from `role_optimizer`, with one optimizer a role. Received: {joined}")
+    return found[role]
+
+
+def tensors(variables: list[keras.Variable]) -> list[tf.Variable]:
+    """Return TensorFlow's own variables: a tape cannot make the zeros of an unconnected Keras variable."""
+    return [variable.value for variable in variables]
+
+
+def reduced(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Sum gradients over replicas, as every Keras optimizer does by itself where they come unreduced."""
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+
+
+def averaged_over_replicas(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Undo the sum over replicas that every Keras optimizer makes, for gradients that are reduced already."""
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    return gradients if replicas == 1 else [gradient / replicas for gradient in gradients]
+
+
+def capped_sum(
+    learned: list[tf.Tensor], from_gan: list[tf.Tensor], cap: float | None
+) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+    """Add the GAN's gradient to the segmentation's, its norm at most `cap` times the other's; return both norms too.
+
+    >>> summed, norms = capped_sum([tf.constant([1.0])], [tf.constant([8.0])], cap=0.25)
+    >>> summed[0].numpy().tolist(), float(norms["gan_gradient_norm"])
+    ([1.25], 8.0)
+    """
+    own, gan = tf.linalg.global_norm(learned), tf.linalg.global_norm(from_gan)
+    scale = 1.0 if cap is None else tf.minimum(1.0, tf.math.divide_no_nan(cap * own, gan))
+    summed = [a + scale * b for a, b in zip(learned, from_gan, strict=True)]
+    return summed, {"segmentation_gradient_norm": own, "gan_gradient_norm": gan}

@@ -1,6 +1,7 @@
 """Images a second of the loader beside bare JPEG decoding: `python benchmarks/input_pipeline.py --help`."""
 
 import argparse
+import dataclasses
 import io
 import json
 import os
@@ -18,11 +19,11 @@ from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
 
-from seghgan_tf.data.augment import Augmentation
+from seghgan_tf.config import AugmentConfig
+from seghgan_tf.data.folder import Tally, describe, shard_entry, shard_name, write_dataset_json
 from seghgan_tf.data.schema import FEATURES, Face, encode_face
-from seghgan_tf.data.stream import load_expression_stream, load_segmentation_stream
+from seghgan_tf.data.stream import Batching, load_expression_stream, load_segmentation_stream
 from seghgan_tf.expressions import expression_space
-from seghgan_tf.regions import LABEL_ORDER
 
 BATCH = 32
 BOUND = "bare JPEG decoding"
@@ -45,21 +46,16 @@ def made_face(number: int, size: int, generator: np.random.Generator) -> Face:
 
 def write_folder(folder: Path, examples: int, size: int, seed: int) -> None:
     """Write one training split of made pictures in four shards."""
-    generator, shards = np.random.default_rng(seed), []
+    generator, shards, tally = np.random.default_rng(seed), [], Tally()
     for shard in range(4):
-        name = f"train-{shard:05d}-of-00004.tfrecord"
-        with tf.io.TFRecordWriter(str(folder / name)) as writer:
+        path = folder / shard_name("train", shard, 4)
+        with tf.io.TFRecordWriter(str(path)) as writer:
             for number in range(shard, examples, 4):
-                writer.write(encode_face(made_face(number, size, generator)))
-        shards.append({"file": name})
-    description = {
-        "schema_version": 1,
-        "label_order": LABEL_ORDER,
-        "splits": {"train": {"examples": examples, "shards": shards}},
-        "expression": SPACE.to_json(),
-        "pairs": False,
-    }
-    (folder / "dataset.json").write_text(json.dumps(description))
+                face = made_face(number, size, generator)
+                tally.add(face)
+                writer.write(encode_face(face))
+        shards.append(shard_entry(path, len(range(shard, examples, 4))))
+    write_dataset_json(folder, describe("made", {}, {"train": shards}, {"train": tally}))
 
 
 def bare_decoding(folder: Path) -> tf.data.Dataset:
@@ -93,21 +89,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each stream; the median counts")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    strong = Augmentation(flip=True, crop=0.05, scale=0.1, colour=0.1)
-    shared = {"image_size": args.size, "batch_size": BATCH, "training": True, "seed": args.seed}
+    strong = AugmentConfig(flip=True, crop=0.05, scale=0.1, colour=0.1)
+    how = Batching(image_size=args.size, batch_size=BATCH, training=True, seed=args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_folder(folder, args.examples, args.size, args.seed)
 
         def faces(**options) -> tuple[tf.data.Dataset, int]:
-            return load_expression_stream(folder, "train", space=SPACE, **shared, **options), BATCH
+            return load_expression_stream(folder, "train", SPACE, dataclasses.replace(how, **options)), BATCH
 
         streams = {
             BOUND: (bare_decoding(folder), 1),
             "expression stream": faces(),
-            "expression stream, flip and shift": faces(augment=Augmentation(flip=True, crop=0.05)),
+            "expression stream, flip and shift": faces(augment=AugmentConfig(flip=True, crop=0.05)),
             "expression stream, all augmentation": faces(augment=strong),
-            "segmentation stream": (load_segmentation_stream(folder, "train", **shared), BATCH),
+            "segmentation stream": (load_segmentation_stream(folder, "train", how), BATCH),
             "expression stream, cached": faces(cache=True),
             "expression stream, cached, all augmentation": faces(cache=True, augment=strong),
         }

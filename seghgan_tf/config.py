@@ -116,16 +116,21 @@ class ModelConfig(_Settings):
 
 
 class AugmentConfig(_Settings):
-    """Random changes of the training images; the same geometry is applied to masks."""
+    """Random changes of the training images; the same geometry is applied to masks and true targets."""
 
     flip: bool = True
     """Mirror half of the images (left and right classes swap)."""
     crop: float = Field(default=0.0, ge=0, lt=0.5)
-    """Largest shift, as a fraction of the side."""
+    """Largest shift, as a fraction of the side; what comes in is the image's own reflection."""
     scale: float = Field(default=0.0, ge=0, lt=0.5)
     """Largest enlargement, as a fraction."""
     colour: float = Field(default=0.0, ge=0, lt=1)
-    """Strength of brightness, contrast and saturation changes."""
+    """Largest change of brightness, contrast and saturation."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is changed at all."""
+        return self.flip or self.crop > 0 or self.scale > 0 or self.colour > 0
 
 
 class DataConfig(_Settings):

@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from seghgan_tf.data.augment import Augmentation
+from seghgan_tf.config import AugmentConfig
 from seghgan_tf.data.schema import Face, encode_face
-from seghgan_tf.data.select import survey_expressions
-from seghgan_tf.data.stream import load_expression_stream, load_segmentation_stream, load_streams
+from seghgan_tf.data.select import expression_source, survey
+from seghgan_tf.data.stream import Batching, load_expression_stream, load_segmentation_stream, load_streams
 from seghgan_tf.expressions import expression_space
 from seghgan_tf.regions import LABEL_ORDER
 
@@ -57,16 +57,17 @@ def write(folder, faces, split="train", shards=2, **description):
     return folder
 
 
-def expressions(folder, *, split="train", space=AU12, image_size=SIZE, batch_size=2, training=False, **options):
-    return load_expression_stream(
-        folder, split, space=space, image_size=image_size, batch_size=batch_size, training=training, **options
-    )
+def expressions(folder, *, split="train", space=AU12, image_size=SIZE, batch_size=2, **options):
+    how = Batching(image_size=image_size, batch_size=batch_size, **options)
+    return load_expression_stream(folder, split, space, how)
 
 
-def masks(folder, *, split="train", image_size=SIZE, batch_size=2, training=False, **options):
-    return load_segmentation_stream(
-        folder, split, image_size=image_size, batch_size=batch_size, training=training, **options
-    )
+def masks(folder, *, split="train", image_size=SIZE, batch_size=2, **options):
+    return load_segmentation_stream(folder, split, Batching(image_size=image_size, batch_size=batch_size, **options))
+
+
+def endless(**options):
+    return Batching(image_size=SIZE, training=True, deterministic=True, **options)
 
 
 def numbers(batch):
@@ -139,8 +140,8 @@ def test_records_without_the_action_units_are_left_out_and_counted(tmp_path, cap
     with caplog.at_level(logging.WARNING):
         assert sorted(all_numbers(expressions(folder))) == [0, 4]
     assert "left out 3 of 5 train records, which lack values of AU12" in caplog.text
-    survey = survey_expressions(folder, "train", AU12)
-    assert (survey.read, survey.usable, survey.complete) == (5, 2, True)
+    found = survey(expression_source(folder, "train", AU12))
+    assert (found.read, found.usable, found.complete) == (5, 2, True)
 
 
 def test_records_without_a_mask_are_left_out_of_the_segmentation_stream(tmp_path, caplog):
@@ -231,7 +232,7 @@ def test_batches_larger_than_the_split_are_filled(ten):
 @pytest.mark.parametrize("cache", [False, True])
 def test_equal_seeds_give_equal_batches_when_deterministic(ten, cache):
     def read(seed):
-        strong = Augmentation(flip=True, crop=0.2, scale=0.2, colour=0.3)
+        strong = AugmentConfig(flip=True, crop=0.2, scale=0.2, colour=0.3)
         options = {"augment": strong, "deterministic": True, "cache": cache, "balanced": True}
         return np.stack([batch["image"] for batch in expressions(ten, training=True, seed=seed, **options).take(12)])
 
@@ -262,7 +263,7 @@ def test_the_batch_is_split_over_replicas(ten):
 def test_the_two_streams_repeat_independently(tmp_path):
     faces = write(tmp_path / "faces", [numbered_face(number, mask=None) for number in range(4)])
     parsed = write(tmp_path / "parsed", [numbered_face(number, aus=None) for number in range(10, 13)], expression=None)
-    stream = load_streams(faces, parsed, space=AU12, image_size=SIZE, batch_size=1, critic_steps=2, deterministic=True)
+    stream = load_streams(faces, parsed, "train", AU12, endless(batch_size=1), critic_steps=2)
     seen = {"expression": Counter(), "segmentation": Counter()}
     for batch in stream.take(12):
         assert batch["expression"]["image"].shape == (2, SIZE, SIZE, 3)
@@ -274,7 +275,7 @@ def test_the_two_streams_repeat_independently(tmp_path):
 
 
 def test_one_folder_can_serve_both_streams_in_different_orders(ten):
-    stream = load_streams(ten, space=AU12, image_size=SIZE, batch_size=2, cache=True, deterministic=True)
+    stream = load_streams(ten, (), "train", AU12, endless(batch_size=2, cache=True))
     batches = list(stream.take(5))
     assert [numbers(batch["expression"]) for batch in batches] != [numbers(batch["segmentation"]) for batch in batches]
 
@@ -298,7 +299,7 @@ def test_balanced_sampling_counts_the_dominant_action_unit(tmp_path):
         numbered_face(46 + number, aus=none) for number in range(6)
     ]
     folder, space = write(tmp_path / "d", faces), expression_space("AU04,AU12")
-    assert survey_expressions(folder, "train", space).buckets == (6, 40, 0, 0, 6)
+    assert survey(expression_source(folder, "train", space)).buckets == (6, 40, 0, 0, 6)
     stream = expressions(folder, space=space, training=True, batch_size=30, balanced=True)
     shown = Counter(
         "common" if number < 40 else "rare" if number < 46 else "none" for number in all_numbers(stream.take(30))
@@ -307,7 +308,7 @@ def test_balanced_sampling_counts_the_dominant_action_unit(tmp_path):
 
 
 def test_augmentation_is_for_training_alone(ten):
-    strong = Augmentation(colour=0.9)
+    strong = AugmentConfig(colour=0.9)
     assert all_numbers(expressions(ten, augment=strong)) == all_numbers(expressions(ten))
 
 
@@ -372,6 +373,40 @@ def test_shards_are_found_by_name_where_the_description_lists_none(ten):
     del stored["splits"]["train"]["shards"]
     path.write_text(json.dumps(stored))
     assert sorted(all_numbers(expressions(ten))) == list(range(10))
+
+
+COUNTED = {"labels": {}, "units": {"AU12": 3}, "with_units": 3, "with_affect": 0, "with_target": 0, "masks": 3}
+
+
+def test_records_are_not_read_beforehand_where_the_description_counts_them(tmp_path, caplog):
+    """Shards whose records are broken but as long as they were: only a stream that counts for itself sees it."""
+    faces = [numbered_face(number) for number in range(3)] + [numbered_face(3, aus=None, mask=None)]
+    folder = write(tmp_path / "d", faces)
+    path = folder / "dataset.json"
+    stored = json.loads(path.read_text())
+    stored["splits"]["train"] |= COUNTED
+    path.write_text(json.dumps(stored))
+    with caplog.at_level(logging.WARNING):
+        assert len(expressions(folder)) == len(masks(folder)) == 2
+    assert "left out 1 of 4 train records, which lack values of AU12" in caplog.text
+    assert sorted(all_numbers(expressions(folder))) == sorted(all_numbers(masks(folder))) == [0, 1, 2]
+    for shard in folder.glob("*.tfrecord"):
+        shard.write_bytes(bytes(len(shard.read_bytes())))
+    assert len(expressions(folder)) == len(masks(folder)) == 2
+    for asked in ({"balanced": True, "training": True}, {"space": expression_space("AU12,AU25")}):
+        with pytest.raises(ValueError, match=r"seghgan data (validate|inspect)"):
+            expressions(folder, **asked)
+
+
+def test_a_shard_that_is_not_as_long_as_it_was_is_refused(ten):
+    path, shard = ten / "dataset.json", ten / "train-00000-of-00002.tfrecord"
+    stored = json.loads(path.read_text())
+    stored["splits"]["train"]["shards"][0]["bytes"] = shard.stat().st_size
+    stored["splits"]["train"] |= COUNTED
+    path.write_text(json.dumps(stored))
+    shard.write_bytes(shard.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="damaged train-00000-of-00002"):
+        expressions(ten)
 
 
 def test_a_damaged_shard_is_refused_before_training(ten):

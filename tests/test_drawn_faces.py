@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from seghgan_tf.data.schema import decode_face, read_dataset_json
+from seghgan_tf.data.folder import read_dataset_json
+from seghgan_tf.data.schema import decode_face
 from seghgan_tf.expressions import AU_REGIONS, AUS
 from seghgan_tf.regions import CLASSES, REGIONS
 from tfrecords_tools.draw import contact_sheet, draw_dataset

@@ -76,7 +76,7 @@ def test_tfrecords_tools_import_only_the_light_half_of_the_model():
     allowed = (
         "seghgan_tf.regions",
         "seghgan_tf.expressions",
-        "seghgan_tf.data.schema",
+        "seghgan_tf.data",
         "seghgan_tf.pictures",
         "seghgan_tf.photos",
         "seghgan_tf.frames",

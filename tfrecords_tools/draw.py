@@ -1,6 +1,5 @@
 """Write drawn faces: a folder of TFRecords with exact masks and true pairs, and a contact sheet to look at."""
 
-import hashlib
 import io
 import json
 import shutil
@@ -13,17 +12,26 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from seghgan_tf import __version__
-from seghgan_tf.data.schema import DATASET_FILE, SCHEMA_VERSION, Face, encode_face
-from seghgan_tf.expressions import AU_NAMES, AUS, EMOTION_AUS, MAX_INTENSITY, expression_space
-from seghgan_tf.regions import CLASSES, LABEL_ORDER, PALETTE
+from seghgan_tf.data.folder import (
+    DATASET_FILE,
+    SPLITS,
+    Tally,
+    describe,
+    sha256,
+    shard_entry,
+    shard_name,
+    storable,
+    write_dataset_json,
+)
+from seghgan_tf.data.schema import Face, encode_face
+from seghgan_tf.expressions import AU_NAMES, AUS, EMOTION_AUS, MAX_INTENSITY
+from seghgan_tf.pictures import color_mask
 from tfrecords_tools.drawn_faces import draw_faces, sample_aus, sample_faces
-from tfrecords_tools.records import storable
 
 SHARD = 1024
 CHUNK = 64
 LEGIBLE = 160
 """Smallest side, in pixels, at which the faces of a contact sheet show every action unit."""
-SPLITS = ("train", "validation", "test")
 
 Progress = Callable[[int, int], None]
 """Called with the number of faces drawn so far and the number of all."""
@@ -60,8 +68,8 @@ def draw_dataset(
     part = output.with_name(output.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    pixels = np.zeros(len(CLASSES), np.int64)
-    splits: dict[str, Any] = {}
+    shards: dict[str, list[dict[str, Any]]] = {}
+    tallies: dict[str, Tally] = {}
     done = 0
     for number, (split, count) in enumerate(counts.items()):
 
@@ -69,17 +77,10 @@ def draw_dataset(
             if progress is not None:
                 progress(before + faces, sum(counts.values()))
 
-        shards, seen = _write_split(part, split, count, number + 3 * seed, size, pairs, drawn)
-        splits[split] = {"examples": count, "shards": shards}
-        pixels += seen
+        shards[split], tallies[split] = _write_split(part, split, count, number + 3 * seed, size, pairs, drawn)
         done += count
-    description = {
-        "schema_version": SCHEMA_VERSION, "label_order": LABEL_ORDER, "classes": list(CLASSES), "source": "drawn",
-        "tool_version": __version__, "request": request, "image_size": size, "pairs": pairs, "splits": splits,
-        "expression": expression_space("aus").to_json(), "rejected": [],
-        "class_frequency": dict(zip(CLASSES, (pixels / pixels.sum()).round(6).tolist(), strict=True)),
-    }  # fmt: skip
-    (part / DATASET_FILE).write_text(json.dumps(description, indent=1) + "\n")
+    description = describe("drawn", request, shards, tallies)
+    write_dataset_json(part, description)
     if output.exists():
         output.rmdir()
     part.rename(output)
@@ -88,20 +89,20 @@ def draw_dataset(
 
 def _write_split(
     folder: Path, split: str, count: int, seed: int, size: int, pairs: bool, drawn: Callable[[int], None]
-) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Write the shards of a split; return their names, sizes and digests, and the pixels of each class."""
-    pixels, shards = np.zeros(len(CLASSES), np.int64), []
+) -> tuple[list[dict[str, Any]], Tally]:
+    """Write the shards of a split; return what `dataset.json` says of them, and what they hold."""
+    tally, shards = Tally(), []
     total = -(-count // SHARD)
     for shard in range(total):
         first, last = shard * SHARD, min((shard + 1) * SHARD, count)
-        path = folder / f"{split}-{shard:05d}-of-{total:05d}.tfrecord"
+        path = folder / shard_name(split, shard, total)
         with tf.io.TFRecordWriter(str(path)) as writer:
             for start in range(first, last, CHUNK):
                 stop = min(start + CHUNK, last)
-                pixels += _write_chunk(writer, split, seed, (start, stop), size, pairs)
+                _write_chunk(writer, tally, split, seed, (start, stop), size, pairs)
                 drawn(stop)
-        shards.append({"file": path.name, "examples": last - first, "sha256": _sha256(path)})
-    return shards, pixels
+        shards.append(shard_entry(path, last - first))
+    return shards, tally
 
 
 def _existing(output: Path, request: dict[str, Any]) -> dict[str, Any] | None:
@@ -121,16 +122,11 @@ def _existing(output: Path, request: dict[str, Any]) -> dict[str, Any] | None:
     for split in found["splits"].values():
         for shard in split["shards"]:
             file = output / shard["file"]
-            if not file.is_file() or _sha256(file) != shard["sha256"]:
+            if not file.is_file() or sha256(file) != shard["sha256"]:
                 raise ValueError(
                     f"`output` must hold the shards its {DATASET_FILE} lists; remove {output} and draw it again. Received: a damaged {file.name}"
                 )
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -139,8 +135,10 @@ def _png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _write_chunk(writer: Any, split: str, seed: int, span: tuple[int, int], size: int, pairs: bool) -> np.ndarray:
-    """Write the faces `span` of a split and return how many pixels of each class they have."""
+def _write_chunk(
+    writer: Any, tally: Tally, split: str, seed: int, span: tuple[int, int], size: int, pairs: bool
+) -> None:
+    """Write the faces `span` of a split and count them."""
     start, stop = span
     faces = sample_faces(stop, seed, start)
     aus, target_aus = sample_aus(stop, seed, start=start), sample_aus(stop, seed + 2**31, neutral=0.1, start=start)
@@ -154,7 +152,8 @@ def _write_chunk(writer: Any, split: str, seed: int, span: tuple[int, int], size
             target_image=None if targets is None else _png(targets[i]), target_aus=_named(target_aus[i]) if pairs else None,
         )  # fmt: skip
         writer.write(encode_face(face))
-    return np.bincount(masks.ravel(), minlength=len(CLASSES))
+        tally.add(face)
+    tally.add_mask(masks)
 
 
 def _named(aus: np.ndarray) -> dict[str, float]:
@@ -188,7 +187,7 @@ def contact_sheet(path: Path, size: int, identities: int, seed: int) -> None:
             pictures = [
                 picture
                 for image, mask in zip(images, masks, strict=True)
-                for picture in ((image, _coloured(mask)) if with_masks else (image,))
+                for picture in ((image, color_mask(mask)) if with_masks else (image,))
             ]
             for column, picture in enumerate(pictures):
                 sheet.paste(Image.fromarray(picture), (column * size, top + band + row * size))
@@ -198,7 +197,3 @@ def contact_sheet(path: Path, size: int, identities: int, seed: int) -> None:
     aside = path.with_name(path.name + ".part")
     sheet.save(aside, "PNG")
     aside.rename(path)
-
-
-def _coloured(mask: np.ndarray) -> np.ndarray:
-    return np.asarray(PALETTE, np.uint8)[mask]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from seghgan_tf.data.schema import Face
@@ -160,12 +159,6 @@ def encode_mask(mask: Mask) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(mask).save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
-
-
-def decode_mask(data: bytes) -> Mask:
-    """Return the class ids that `encode_mask` wrote."""
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image, np.uint8)
 
 
 def default_align(dataset: str) -> str:

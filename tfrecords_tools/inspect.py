@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from seghgan_tf.data.schema import Face, read_dataset_json
+from seghgan_tf.data.folder import SPLITS, read_dataset_json, read_split, split_of
+from seghgan_tf.data.schema import Face, decode_mask
 from seghgan_tf.expressions import AU_NAMES, AUS, EMOTIONS, MAX_INTENSITY
 from seghgan_tf.pictures import color_mask
 from seghgan_tf.regions import CLASSES
-from tfrecords_tools.faces import decode_mask
-from tfrecords_tools.records import SPLITS, read_split
 
 BINS = 20
 SHEET = 24
@@ -112,7 +111,7 @@ def print_overview(console: Any, folder: Path, found: Overview) -> None:
     )
     table = Table("split", "examples", "subjects", "shards")
     for split in SPLITS:
-        entry = about["splits"].get(split, {"examples": 0, "shards": []})
+        entry = split_of(about, split)
         people = len(found.subjects.get(split, ()))
         table.add_row(split, str(entry["examples"]), str(people) if people else "unknown", str(len(entry["shards"])))
     console.print(table)

@@ -1,22 +1,29 @@
 """Merging folders of records into one: shards copied under new names, one `dataset.json`, nothing decoded."""
 
-import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from seghgan_tf.data.schema import DATASET_FILE, read_dataset_json
+from seghgan_tf.data.folder import (
+    SPLITS,
+    Tally,
+    describe,
+    read_dataset_json,
+    read_shard,
+    shard_entry,
+    shard_name,
+    split_of,
+    storable,
+    sync,
+    tally_of,
+    write_dataset_json,
+)
 from seghgan_tf.expressions import AUS, expression_space
-from seghgan_tf.regions import CLASSES
 from tfrecords_tools.census import Census, open_census
 from tfrecords_tools.photo import readable
-from tfrecords_tools.records import SPLITS, read_shard, sha256, storable, sync_folder, write_atomically
-from tfrecords_tools.rejects import most_frequent, open_rejects
-
-SUMMED = ("masks", "with_units", "with_affect")
+from tfrecords_tools.rejects import open_rejects
 
 
 def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
@@ -38,20 +45,21 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        with open_census() as census:
-            splits = _copy(folders, descriptions, part, census, progress)
+        shards = _copy(folders, descriptions, part, progress)
         with open_rejects(part, part) as rejects:
             for folder, each in zip(folders, descriptions, strict=True):
                 rejects.take_over(folder, each, readable(f"{folder}/"))
-        description = {
-            **_described(folders, descriptions, space, splits),
-            "rejected": most_frequent(rejects.reasons), "excluded": most_frequent(rejects.excluded),
-        }  # fmt: skip
-        write_atomically(part / DATASET_FILE, (json.dumps(description, indent=1) + "\n").encode())
+        description = describe(
+            "+".join(dict.fromkeys(str(each.get("source")) for each in descriptions)),
+            {"merged": [each.get("request") for each in descriptions]}, shards, _tallies(folders, descriptions),
+            pairs=all(each.get("pairs") for each in descriptions), expression=space, folders=[folder.name for folder in folders],
+            actions=dict(sum((Counter(each.get("actions", {})) for each in descriptions), Counter())), **rejects.to_json(),
+        )  # fmt: skip
+        write_dataset_json(part, description)
         if output.exists():
             output.rmdir()
         part.rename(output)
-        sync_folder(output.parent)
+        sync(output.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return description
@@ -75,44 +83,37 @@ def common_space(spaces: Sequence[dict[str, Any] | None]) -> dict[str, object] |
 
 
 def _copy(
-    folders: Sequence[Path],
-    descriptions: Sequence[dict[str, Any]],
-    part: Path,
-    census: Census,
-    progress: Callable[[int, int], None] | None,
-) -> dict[str, Any]:
-    """Copy and check all shards; return the splits of the new description."""
-    splits: dict[str, Any] = {}
-    total, done = sum(len(_shards(each, split)) for each in descriptions for split in SPLITS), 0
-    for split in SPLITS:
-        sources = [
-            (folder, shard)
-            for folder, each in zip(folders, descriptions, strict=True)
-            for shard in _shards(each, split)
-        ]
-        entries = []
-        for number, (folder, shard) in enumerate(sources):
-            file = f"{split}-{number:05d}-of-{len(sources):05d}.tfrecord"
-            path = folder / shard["file"]
-            shutil.copyfile(path, part / file)
-            if sha256(part / file) != shard["sha256"]:
-                raise ValueError(
-                    f"`folders` must be sound; look with `seghgan data validate {folder}`. Received: a damaged {path}"
-                )
-            _count(part / file, path, split, census)
-            with (part / file).open("rb") as copied:
-                os.fsync(copied.fileno())
-            entries.append({**shard, "file": file, "bytes": (part / file).stat().st_size})
-            done += 1
-            if progress is not None:
-                progress(done, total)
-        splits[split] = {"examples": sum(entry["examples"] for entry in entries), "shards": entries}
-    if torn := next(census.torn(), None):
-        raise ValueError(
-            "`folders` must agree on the split of each subject; convert them with the same seed and fractions, or as one. "
-            f"Received: {torn[0]} in {torn[1]}"
-        )
-    return splits
+    folders: Sequence[Path], descriptions: Sequence[dict[str, Any]], part: Path, progress: Callable[[int, int], None] | None
+) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
+    """Copy and check all shards; return what the new description says of them."""
+    pairs = list(zip(folders, descriptions, strict=True))
+    sources = {
+        split: [(folder, shard) for folder, each in pairs for shard in split_of(each, split)["shards"]]
+        for split in SPLITS
+    }
+    shards: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    done, total = 0, sum(map(len, sources.values()))
+    with open_census() as census:
+        for split in SPLITS:
+            for number, (folder, shard) in enumerate(sources[split]):
+                path, copy = folder / shard["file"], part / shard_name(split, number, len(sources[split]))
+                shutil.copyfile(path, copy)
+                shards[split].append(shard_entry(copy, shard["examples"]))
+                if shards[split][-1]["sha256"] != shard["sha256"]:
+                    raise ValueError(
+                        f"`folders` must be sound; look with `seghgan data validate {folder}`. Received: a damaged {path}"
+                    )
+                _count(copy, path, split, census)
+                sync(copy)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        if torn := next(census.torn(), None):
+            raise ValueError(
+                "`folders` must agree on the split of each subject; convert them with the same seed and fractions, or as one. "
+                f"Received: {torn[0]} in {torn[1]}"
+            )
+    return shards
 
 
 def _count(copy: Path, path: Path, split: str, census: Census) -> None:
@@ -123,51 +124,9 @@ def _count(copy: Path, path: Path, split: str, census: Census) -> None:
             census.add_subject(face.subject_id, split)
 
 
-def _shards(description: dict[str, Any], split: str) -> list[dict[str, Any]]:
-    shards: list[dict[str, Any]] = description["splits"].get(split, {}).get("shards", [])
-    return shards
-
-
-def _described(
-    folders: Sequence[Path],
-    descriptions: Sequence[dict[str, Any]],
-    space: dict[str, object] | None,
-    splits: dict[str, Any],
-) -> dict[str, Any]:
-    totals: Counter[str] = Counter()
-    lists: dict[str, Counter[str]] = {key: Counter() for key in ("units", "labels", "sizes", "actions")}
-    for each in descriptions:
-        examples = sum(entry["examples"] for entry in each["splits"].values())
-        drawn = (
-            each.get("source") == "drawn"
-        )  # drawn faces have everything, and their description says so by its source
-        totals.update({key: each.get(key, examples if drawn and key != "with_affect" else 0) for key in SUMMED})
-        for key, counter in lists.items():
-            counter.update(each.get(key, {}))
-        if drawn:
-            lists["units"].update(dict.fromkeys(AUS, examples))
-            lists["sizes"].update({f"{each['image_size']}x{each['image_size']}": examples})
-    pixels = [sum(counts) for counts in zip(*map(_class_pixels, descriptions), strict=True)]
-    whole, sizes = sum(pixels), {each.get("image_size") for each in descriptions}
-    return {
-        **{key: descriptions[0][key] for key in ("schema_version", "label_order", "tool_version")}, "classes": list(CLASSES),
-        "source": "+".join(dict.fromkeys(str(each.get("source")) for each in descriptions)),
-        "pairs": all(each.get("pairs") for each in descriptions),
-        "request": {"merged": [each.get("request") for each in descriptions]},
-        "image_size": sizes.pop() if len(sizes) == 1 else None, "splits": splits,
-        "examples": sum(entry["examples"] for entry in splits.values()), **{key: totals[key] for key in SUMMED}, "expression": space,
-        **{key: dict(lists[key]) for key in ("units", "labels", "sizes", "actions")},
-        "class_pixels": pixels,
-        "class_frequency": {name: round(count / whole, 6) for name, count in zip(CLASSES, pixels, strict=True)} if whole else {},
-        "folders": [folder.name for folder in folders],
-    }  # fmt: skip
-
-
-def _class_pixels(description: dict[str, Any]) -> list[int]:
-    """Return pixels of each class; for drawn faces, whose description has only frequencies, these times all their pixels."""
-    if "class_pixels" in description:
-        counts: list[int] = description["class_pixels"]
-        return counts
-    examples = sum(entry["examples"] for entry in description["splits"].values())
-    frequency = description.get("class_frequency") or {}
-    return [round(frequency.get(name, 0.0) * examples * (description.get("image_size") or 0) ** 2) for name in CLASSES]
+def _tallies(folders: Sequence[Path], descriptions: Sequence[dict[str, Any]]) -> dict[str, Tally]:
+    counted = {}
+    for split in SPLITS:
+        each = (tally_of(folder, told, split) for folder, told in zip(folders, descriptions, strict=True))
+        counted[split] = Tally(*(tally.to_json() for tally in each))
+    return counted

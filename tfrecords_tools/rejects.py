@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from seghgan_tf.data.folder import sync
 from tfrecords_tools.photo import Reject
-from tfrecords_tools.records import sync_folder
 
 REJECTED_FILE = "rejected.csv"
 
@@ -29,6 +29,10 @@ class Rejects:
         (self.excluded if reject.excluded else self.reasons)[reject.reason] += 1
         if not reject.excluded:
             self._rows.writerow((reject.file, reject.reason, reject.detail))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return reasons and exclusions with their counts, as `dataset.json` holds them."""
+        return {"rejected": most_frequent(self.reasons), "excluded": most_frequent(self.excluded)}
 
     def take_over(self, folder: Path, description: dict[str, Any], prefix: str = "") -> None:
         """Take in what a finished folder of this description left out; `prefix` goes before each file's name."""
@@ -57,7 +61,7 @@ def open_rejects(output: Path, aside: Path) -> Iterator[Rejects]:
         os.fsync(stream.fileno())
     if rejects.reasons or path.is_file():
         part.rename(path)
-        sync_folder(output)
+        sync(output)
     else:
         part.unlink()
 

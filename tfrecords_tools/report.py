@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from seghgan_tf.data.folder import SPLITS, split_of
 from seghgan_tf.expressions import AU_NAMES, AUS, EMOTIONS
 from seghgan_tf.pictures import png
 from seghgan_tf.regions import CLASSES, PALETTE
 from tfrecords_tools.inspect import Overview
-from tfrecords_tools.records import SPLITS
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --line: #ddd; --bar: #4a7fb5; --plus: 74,127,181; --minus: 190,80,70; }
@@ -93,7 +93,7 @@ def _bars(what: str, counts: list[tuple[str, int]]) -> str:
 def _splits(found: Overview) -> str:
     rows = []
     for split in SPLITS:
-        entry = found.description["splits"].get(split, {"examples": 0, "shards": []})
+        entry = split_of(found.description, split)
         people = len(found.subjects.get(split, ()))
         rows.append((split, str(entry["examples"]), str(people or "unknown"), str(len(entry["shards"]))))
     return _table(("split", "examples", "subjects", "shards"), rows, (1, 2, 3))

@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from seghgan_tf.data.schema import Face, read_dataset_json
+from seghgan_tf.data.folder import SPLITS, read_dataset_json, read_shard, sha256, split_of
+from seghgan_tf.data.schema import Face, decode_mask
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
 from seghgan_tf.photos import BROKEN
 from seghgan_tf.regions import CLASSES
 from tfrecords_tools.census import open_census
 from tfrecords_tools.convert.local import map_in_processes
 from tfrecords_tools.convert.shard import JOURNAL
-from tfrecords_tools.faces import decode_mask
 from tfrecords_tools.masks import LIKE, face_likeness
 from tfrecords_tools.photo import Reason, Rejected
-from tfrecords_tools.records import SPLITS, read_shard, sha256
 
 LIKENESS_SAMPLE = 64
 """Masks of a shard whose layout is compared with a face's."""
@@ -45,7 +44,7 @@ def validate(folder: Path, workers: int = 1, progress: Callable[[int, int], None
     folder = Path(folder)
     description = read_dataset_json(folder)
     problems = list(_check_description(folder, description))
-    shards = [(str(folder), split, shard) for split in SPLITS for shard in _shards(description, split)]
+    shards = [(str(folder), split, shard) for split in SPLITS for shard in split_of(description, split)["shards"]]
     likeness = []
     more = 0
     with open_census() as census:
@@ -69,13 +68,8 @@ def validate(folder: Path, workers: int = 1, progress: Callable[[int, int], None
     return [*problems, f"and {more} problems more"] if more else problems
 
 
-def _shards(description: dict[str, Any], split: str) -> list[dict[str, Any]]:
-    shards: list[dict[str, Any]] = description.get("splits", {}).get(split, {}).get("shards", [])
-    return shards
-
-
 def _check_description(folder: Path, description: dict[str, Any]) -> Iterator[str]:
-    listed = {shard["file"] for split in SPLITS for shard in _shards(description, split)}
+    listed = {shard["file"] for split in SPLITS for shard in split_of(description, split)["shards"]}
     for path in sorted(folder.glob("*.tfrecord")):
         if path.name not in listed:
             yield f"{path.name}: is not in dataset.json"
@@ -84,8 +78,8 @@ def _check_description(folder: Path, description: dict[str, Any]) -> Iterator[st
     if description.get("classes") not in (None, list(CLASSES)):
         yield "dataset.json: classes are not those of this program"
     for split in SPLITS:
-        told = description.get("splits", {}).get(split, {}).get("examples", 0)
-        if told != (held := sum(shard["examples"] for shard in _shards(description, split))):
+        told = split_of(description, split)["examples"]
+        if told != (held := sum(shard["examples"] for shard in split_of(description, split)["shards"])):
             yield f"{split}: dataset.json tells of {told} examples, its shards of {held}"
 
 

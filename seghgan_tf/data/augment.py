@@ -1,10 +1,10 @@
 """Augmentation: random geometry and colour for batches of images, the same geometry for their masks."""
 
-import dataclasses
 from typing import Any
 
 import tensorflow as tf
 
+from seghgan_tf.config import AugmentConfig
 from seghgan_tf.regions import mirrored_classes
 
 IMAGES = ("image", "target_image")
@@ -12,31 +12,7 @@ _LUMA = (0.299, 0.587, 0.114)
 _MIRRORED = mirrored_classes()
 
 
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """How strongly training images are changed at random; a strength of 0 turns its change off.
-
-    `flip` mirrors half of the images, `crop` is the largest shift (fraction of the side; what comes in is the image's own
-    reflection), `scale` the largest enlargement, `colour` the largest change of brightness, contrast and saturation.
-    Raises ValueError for strengths out of range.
-
-    >>> Augmentation(flip=True, crop=0.05).scale
-    0.0
-    """
-
-    flip: bool = False
-    crop: float = 0.0
-    scale: float = 0.0
-    colour: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, limit in (("crop", 0.5), ("scale", 1.0), ("colour", 1.0)):
-            value = getattr(self, name)
-            if not 0 <= value < limit:
-                raise ValueError(f"`augment.{name}` must be at least 0 and less than {limit:g}. Received: {value:g}")
-
-
-def augment(batch: dict[str, Any], augmentation: Augmentation, seed: Any) -> dict[str, Any]:
+def augment(batch: dict[str, Any], augmentation: AugmentConfig, seed: Any) -> dict[str, Any]:
     """Change a batch at random and turn its images into floats; equal seeds give equal batches.
 
     Takes uint8 `image` (B, S, S, 3) and, where present, `target_image` (same) and `mask` (B, S, S); returns images as

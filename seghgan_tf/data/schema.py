@@ -1,18 +1,15 @@
-"""The record format: one face as a tf.train.Example, and the `dataset.json` that lies beside the shards."""
+"""The record format: one face as a tf.train.Example."""
 
 import dataclasses
-import json
+import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-
-from seghgan_tf.regions import LABEL_ORDER
-
-SCHEMA_VERSION = 1
-DATASET_FILE = "dataset.json"
+from numpy.typing import NDArray
+from PIL import Image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +120,7 @@ def decode_face(record: bytes) -> Face:
         key for key, spec in FEATURES.items() if getattr(spec, "default_value", "") is None and key not in feature
     ]
     if missing:
-        raise ValueError(
-            f"`record` must hold the keys of schema version {SCHEMA_VERSION}. Received: a record without {', '.join(missing)}"
-        )
+        raise ValueError(f"`record` must hold the keys of this schema. Received: a record without {', '.join(missing)}")
 
     def one(key: str, kind: str) -> Any:
         values: Sequence[Any] = getattr(feature[key], kind).value if key in feature else ()
@@ -160,20 +155,7 @@ def decode_face(record: bytes) -> Face:
     )
 
 
-def read_dataset_json(folder: Path) -> dict[str, Any]:
-    """Read and check a folder's `dataset.json`. Raises ValueError naming the file and the mend."""
-    path = Path(folder) / DATASET_FILE
-    if not path.is_file():
-        raise ValueError(
-            f"`data` must be a folder written by `seghgan data convert` or `seghgan data draw`, with a {DATASET_FILE}. Received: {folder}"
-        )
-    try:
-        description: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"`{path}` must be JSON; convert or draw the data again. Received: {error}") from error
-    if description.get("schema_version") != SCHEMA_VERSION or description.get("label_order") != LABEL_ORDER:
-        raise ValueError(
-            f"`{path}` must have schema version {SCHEMA_VERSION} and label order {LABEL_ORDER}; convert the data again. "
-            f"Received: {description.get('schema_version')} and {description.get('label_order')}"
-        )
-    return description
+def decode_mask(data: bytes) -> NDArray[np.uint8]:
+    """Return the class ids (H, W) of a stored mask. Raises what Pillow raises for bytes that are no picture."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image, np.uint8)

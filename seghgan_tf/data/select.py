@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seghgan_tf.data.schema import DATASET_FILE, FEATURES, read_dataset_json
+from seghgan_tf.data.folder import DATASET_FILE, SPLITS, read_dataset_json, split_of
+from seghgan_tf.data.schema import FEATURES
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY, ExpressionSpace
 
 Folders = Path | str | Sequence[Path | str]
@@ -24,10 +25,26 @@ _OPEN_SHARDS = 16
 _log = logging.getLogger(__name__)
 
 
-class Survey(NamedTuple):
-    """What a split holds for a stream: records `read`, how many are `usable`, and how many of these fall in each bucket.
+class Source(NamedTuple):
+    """Where a stream comes from: its folders, their shards, the examples in these, and how records become examples.
 
-    Buckets are the labels of the space, the labels with a negative sign, and "none of them" (see `survey_expressions`).
+    `usable` is how many of the examples a stream can use, by the counts of `dataset.json`; None where these do not tell.
+    """
+
+    folders: tuple[Path, ...]
+    split: str
+    files: tuple[str, ...]
+    examples: int
+    usable: int | None
+    select: Callable[[Any], dict[str, Any]]
+    needs: str
+
+
+class Survey(NamedTuple):
+    """What was read of a source: records `read`, how many are `usable`, and how many of these fall in each bucket.
+
+    A vector's bucket is that of its largest absolute value and its sign; one below SHOWN throughout goes to the last bucket. Of N
+    labels, buckets 0..N-1 are the labels, N..2N-1 the labels with a negative sign, 2N is "none".
     `complete` is False where only the first SURVEY_LIMIT records were read.
     """
 
@@ -37,71 +54,60 @@ class Survey(NamedTuple):
     complete: bool
 
 
-class Source(NamedTuple):
-    """Where a stream comes from: its folders, their shards, the examples in these, and how records become examples."""
-
-    folders: tuple[Path, ...]
-    split: str
-    files: tuple[str, ...]
-    examples: int
-    select: Callable[[Any], dict[str, Any]]
-    needs: str
-
-
-def survey_expressions(folder: Folders, split: str, space: ExpressionSpace) -> Survey:
-    """Count the records of a split that a stream of `space` can use, and how their expressions are distributed.
-
-    A vector's bucket is that of its largest absolute value and its sign; one below SHOWN throughout goes to the last bucket. Of N
-    labels, buckets 0..N-1 are the labels, N..2N-1 the labels with a negative sign, 2N is "none". Raises ValueError as the streams do.
-    """
-    return survey(expression_source(folder, split, space))
-
-
 def folders_of(folder: Folders) -> tuple[Path, ...]:
     """Return one folder, or several, as a tuple of paths."""
     return (Path(folder),) if isinstance(folder, str | Path) else tuple(Path(each) for each in folder)
 
 
-def _shards(folder: Path, split: str) -> tuple[list[str], int]:
-    """Return the shard files of a split and the number of examples in them; none where the folder has no such split."""
-    path = folder / DATASET_FILE
-    entry = (read_dataset_json(folder).get("splits") or {}).get(split) or {}
-    if not entry.get("examples"):
-        return [], 0
-    files = [folder / shard["file"] for shard in entry.get("shards", ())] or sorted(folder.glob(f"{split}-*.tfrecord"))
-    missing = [file.name for file in files if not file.is_file()] or ([] if files else [f"{split}-*.tfrecord"])
-    if missing:
+def _shards(folder: Path, split: dict[str, Any], name: str) -> list[str]:
+    """Return the shard files of a split that has examples. Raises ValueError where one is not there, or not as long as it was."""
+    files = [folder / shard["file"] for shard in split["shards"]] or sorted(folder.glob(f"{name}-*.tfrecord"))
+    missing = [file.name for file in files if not file.is_file()] or ([] if files else [f"{name}-*.tfrecord"])
+    lengths = {shard["file"]: shard["bytes"] for shard in split["shards"] if "bytes" in shard}
+    torn = [
+        file.name
+        for file in files
+        if not missing and lengths.get(file.name, file.stat().st_size) != file.stat().st_size
+    ]
+    if missing or torn:
         raise ValueError(
-            f"`{path}` must list shards that lie beside it; check the folder with `seghgan data validate {folder}`. "
-            f"Received: a folder without {', '.join(missing)}"
+            f"`{folder / DATASET_FILE}` must list whole shards that lie beside it; check the folder with `seghgan data validate {folder}`. "
+            f"Received: a folder {'without' if missing else 'with a damaged'} {', '.join(missing or torn)}"
         )
-    return [str(file) for file in files], int(entry["examples"])
+    return [str(file) for file in files]
 
 
-def _source(folder: Folders, split: str, select: Callable[[Any], dict[str, Any]], needs: str) -> Source:
+def _source(
+    folder: Folders,
+    split: str,
+    select: Callable[[Any], dict[str, Any]],
+    usable: Callable[[dict[str, Any]], int | None],
+    needs: str,
+) -> Source:
     folders = folders_of(folder)
     if not folders:
         raise ValueError(
             "`data` must name at least one folder, written by `seghgan data convert` or `seghgan data draw`. Received: none"
         )
-    shards = {each: _shards(each, split) for each in folders}
-    filled = tuple(each for each in folders if shards[each][0])
-    if not filled:
+    descriptions = {each: read_dataset_json(each) for each in folders}
+    entries = {each: entry for each in folders if (entry := split_of(descriptions[each], split))["examples"]}
+    if not entries:
+        lists = (f"`{each / DATASET_FILE}` lists with examples ({_splits(descriptions[each])})" for each in folders)
         raise ValueError(
-            f"`split` must be one that {' or '.join(map(_splits, folders))}; write others with `seghgan data convert`. "
-            f"Received: {split}"
+            f"`split` must be one that {' or '.join(lists)}; write others with `seghgan data convert`. Received: {split}"
         )
-    if len(filled) < len(folders):
-        without = ", ".join(str(each) for each in folders if each not in filled)
+    if len(entries) < len(folders):
+        without = ", ".join(str(each) for each in folders if each not in entries)
         _log.warning("%s: no %s examples; the other folders are read", without, split)
-    files = tuple(file for each in filled for file in shards[each][0])
-    return Source(filled, split, files, sum(shards[each][1] for each in filled), select, needs)
+    files = tuple(file for each, entry in entries.items() for file in _shards(each, entry, split))
+    counts = [usable(entry) for entry in entries.values()]
+    examples = sum(int(entry["examples"]) for entry in entries.values())
+    known = None if None in counts else sum(filter(None, counts))
+    return Source(tuple(entries), split, files, examples, known, select, needs)
 
 
-def _splits(folder: Path) -> str:
-    splits = read_dataset_json(folder).get("splits") or {}
-    names = ", ".join(name for name, entry in splits.items() if entry.get("examples")) or "none"
-    return f"`{folder / DATASET_FILE}` lists with examples ({names})"
+def _splits(description: dict[str, Any]) -> str:
+    return ", ".join(name for name in SPLITS if split_of(description, name)["examples"]) or "none"
 
 
 def expression_source(folder: Folders, split: str, space: ExpressionSpace) -> Source:
@@ -112,12 +118,35 @@ def expression_source(folder: Folders, split: str, space: ExpressionSpace) -> So
         _check_space(each / DATASET_FILE, description.get("expression"), space)
         pairs = pairs and bool(description.get("pairs"))
     needs = f"{'one of the labels' if space.one_hot else 'values of'} {', '.join(space.labels)}"
-    return _source(folder, split, lambda records: _select_expressions(records, space, pairs), needs)
+    return _source(
+        folder,
+        split,
+        lambda records: _select_expressions(records, space, pairs),
+        lambda entry: _counted(entry, space, pairs),
+        needs,
+    )
+
+
+def _counted(entry: dict[str, Any], space: ExpressionSpace, pairs: bool) -> int | None:
+    """Return how many records of a split carry an expression, by its counts; None where these do not tell."""
+    if not {"labels", "units", "with_affect"} <= entry.keys():
+        return None
+    if space.one_hot:
+        return sum(entry["labels"].values())
+    if not set(space.labels) <= set(AUS):
+        return int(entry["with_affect"])
+    counts = {entry["units"].get(unit, 0) for unit in space.labels}
+    if 0 in counts:
+        return 0
+    all_or_none = counts == {entry["with_units"]} and (not pairs or entry["with_target"] in (0, entry["examples"]))
+    if not all_or_none:
+        return None
+    return min(entry["with_units"], entry["with_target"]) if pairs else int(entry["with_units"])
 
 
 def mask_source(folder: Folders, split: str) -> Source:
     """Find the records that carry masks. Raises ValueError where no folder has the split."""
-    return _source(folder, split, _select_masks, "a mask")
+    return _source(folder, split, _select_masks, lambda entry: entry.get("masks"), "a mask")
 
 
 def _check_space(path: Path, stored: dict[str, Any] | None, space: ExpressionSpace) -> None:
@@ -180,38 +209,43 @@ def _select_masks(records: Any) -> dict[str, Any]:
 
 
 def bucket_of(expression: Any) -> Any:
-    """Return the bucket (int32) of each vector, for vectors of shape (..., N); `survey_expressions` says what it means."""
+    """Return the bucket (int32) of each vector, for vectors of shape (..., N); `Survey` says what it means."""
     size = expression.shape[-1]
     signed = tf.concat([expression, -expression], axis=-1)
     strongest = tf.argmax(signed, axis=-1, output_type=tf.int32)
     return tf.where(tf.reduce_max(signed, axis=-1) >= SHOWN, strongest, 2 * size)
 
 
+def usable_examples(source: Source) -> int | None:
+    """Return how many examples a stream of the source has; None where even SURVEY_LIMIT records do not tell.
+
+    Records are read only where `dataset.json` does not count what is needed. Raises ValueError where none is usable.
+    """
+    if source.usable is not None:
+        _report(source, source.examples, source.usable)
+        return source.usable
+    found = survey(source)
+    return found.usable if found.complete else None
+
+
 def survey(source: Source) -> Survey:
     """Read a source's records, SURVEY_LIMIT at most, and count. Raises ValueError for broken records or none that is usable."""
 
-    def count(records: Any) -> tuple[Any, Any, Any]:
+    def look(records: Any) -> tuple[Any, Any, Any]:
         chosen = source.select(records)
         buckets = bucket_of(chosen["expression"]) if "expression" in chosen else tf.constant([], tf.int32)
-        return tf.size(records), tf.shape(chosen["image"])[0], tf.math.bincount(buckets)
+        return tf.size(records), tf.shape(chosen["image"])[0], buckets
 
     records = read_records(source.files, (1, 0), None).take(SURVEY_LIMIT).batch(PARSED_TOGETHER)
-    read = usable = 0
-    buckets = np.zeros(0, np.int64)
     try:
-        for size, kept, counts in (
-            records.map(count, num_parallel_calls=tf.data.AUTOTUNE).prefetch(1).as_numpy_iterator()
-        ):
-            read, usable = read + int(size), usable + int(kept)
-            grown = np.zeros(max(len(buckets), len(counts)), np.int64)
-            grown[: len(buckets)] += buckets
-            grown[: len(counts)] += counts
-            buckets = grown
+        seen = list(records.map(look, num_parallel_calls=tf.data.AUTOTUNE).prefetch(1).as_numpy_iterator())
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise ValueError(
             f"`data` must hold whole records of this schema; find the broken one with `seghgan data validate`. Received: {_names(source)} ({error.message})"
         ) from error
+    read, usable = (sum(int(each[i]) for each in seen) for i in (0, 1))
     _report(source, read, usable)
+    buckets = np.bincount(np.concatenate([each[2] for each in seen]))
     return Survey(read, usable, tuple(buckets.tolist()), read < SURVEY_LIMIT)
 
 
@@ -222,14 +256,8 @@ def _report(source: Source, read: int, usable: int) -> None:
             f"`seghgan data convert`. Received: {_names(source)}, whose split {source.split} has {read} records, all without"
         )
     if usable < read:
-        _log.warning(
-            "%s: left out %d of %d %s records, which lack %s",
-            _names(source),
-            read - usable,
-            read,
-            source.split,
-            source.needs,
-        )
+        left_out = "%s: left out %d of %d %s records, which lack %s"
+        _log.warning(left_out, _names(source), read - usable, read, source.split, source.needs)
 
 
 def _names(source: Source) -> str:

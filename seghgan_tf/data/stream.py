@@ -1,22 +1,24 @@
 """Loading: folders of TFRecords as tf.data streams of batches, for training and evaluation."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from seghgan_tf.data.augment import IMAGES, Augmentation, augment, to_float
+from seghgan_tf.config import AugmentConfig
+from seghgan_tf.data.augment import IMAGES, augment, to_float
 from seghgan_tf.data.select import (
     PARSED_TOGETHER,
     Folders,
     Source,
-    Survey,
     bucket_of,
     expression_source,
     folders_of,
     mask_source,
     read_records,
     survey,
+    usable_examples,
 )
 from seghgan_tf.expressions import ExpressionSpace
 
@@ -26,102 +28,76 @@ MAX_REPEAT = 16
 """Most times that balanced sampling shows one example in an epoch."""
 
 
-def load_expression_stream(
-    folder: Folders,
-    split: str,
-    *,
-    space: ExpressionSpace,
-    image_size: int,
-    batch_size: int,
-    training: bool,
-    seed: int = 0,
-    augment: Augmentation | None = None,
-    cache: bool = False,
-    balanced: bool = False,
-    deterministic: bool = False,
-    drop_remainder: bool = False,
-    workers: int = 0,
-    input_context: tf.distribute.InputContext | None = None,
-) -> tf.data.Dataset:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How a split becomes batches.
+
+    Images are cut to their central square and resized to `image_size`. Training repeats for ever in an order drawn from `seed`, in
+    full batches; otherwise the split is read once. `augment` and `balanced` (each emotion, or each dominant action unit, about equally
+    often) apply to training alone. `cache` keeps decoded images in memory as uint8. `deterministic` makes equal seeds give equal
+    batches, at some cost of speed. `workers` bounds the threads that decode (0: tf.data chooses). With an `input_context`
+    (`strategy.distribute_datasets_from_function`) each worker reads its own share and `batch_size` is over all replicas.
+    """
+
+    image_size: int
+    batch_size: int
+    training: bool = False
+    seed: int = 0
+    augment: AugmentConfig | None = None
+    balanced: bool = False
+    cache: bool = False
+    deterministic: bool = False
+    drop_remainder: bool = False
+    workers: int = 0
+    input_context: tf.distribute.InputContext | None = None
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """How many read the data together, and which of them this is."""
+        context = self.input_context
+        return (1, 0) if context is None else (context.num_input_pipelines, context.input_pipeline_id)
+
+
+def load_expression_stream(folder: Folders, split: str, space: ExpressionSpace, how: Batching) -> tf.data.Dataset:
     """Stream batches of images with their expressions.
 
     Yields `image` float32 (B, S, S, 3) in [-1, 1] and `expression` float32 (B, N) in the range of `space`; also
-    `target_image` and `target_expression` where every folder holds drawn pairs and the space is of action units.
-    Records that lack a label of the space are left out and counted in the log. Images of other sizes are cut to their
-    central square and resized. Training repeats for ever in an order drawn from `seed`, in full batches; otherwise the
-    split is read once. `augment` and `balanced` apply to training alone. `cache` keeps decoded images in memory as uint8. `balanced` shows
-    each emotion, or each dominant action unit, about equally often. `deterministic` makes equal seeds give equal
-    batches, at some cost of speed. `workers` bounds the threads that decode (0: tf.data chooses). With an `input_context`
-    (`strategy.distribute_datasets_from_function`) each worker reads its own share and `batch_size` is over all replicas.
+    `target_image` and `target_expression` where every folder holds true pairs and the space is of action units.
+    Records that lack a label of the space are left out and counted in the log. The records are read beforehand only to balance
+    them, or where `dataset.json` does not count what is needed.
     Raises ValueError for folders that are missing, of another schema, all without the split or without the space.
     """
     source = expression_source(folder, split, space)
-    found = survey(source)
-    weights = _bucket_weights(found.buckets) if balanced and training else None
-    return _stream(
-        source, found, weights, image_size=image_size, batch_size=batch_size, training=training, seed=seed,
-        augmentation=augment, cache=cache, deterministic=deterministic, drop_remainder=drop_remainder, workers=workers,
-        input_context=input_context,
-    )  # fmt: skip
+    if not (how.balanced and how.training):
+        return _stream(source, usable_examples(source), None, how)
+    return _stream(source, None, _bucket_weights(survey(source).buckets), how)
 
 
-def load_segmentation_stream(
-    folder: Folders,
-    split: str,
-    *,
-    image_size: int,
-    batch_size: int,
-    training: bool,
-    seed: int = 0,
-    augment: Augmentation | None = None,
-    cache: bool = False,
-    deterministic: bool = False,
-    drop_remainder: bool = False,
-    workers: int = 0,
-    input_context: tf.distribute.InputContext | None = None,
-) -> tf.data.Dataset:
+def load_segmentation_stream(folder: Folders, split: str, how: Batching) -> tf.data.Dataset:
     """Stream batches of images with their masks.
 
     Yields `image` float32 (B, S, S, 3) in [-1, 1] and `mask` int32 (B, S, S) of class ids 0..18. Records without a mask are
     left out and counted in the log; masks are resized by nearest neighbour. Everything else is as in `load_expression_stream`.
     """
     source = mask_source(folder, split)
-    return _stream(
-        source, survey(source), None, image_size=image_size, batch_size=batch_size, training=training, seed=seed,
-        augmentation=augment, cache=cache, deterministic=deterministic, drop_remainder=drop_remainder, workers=workers,
-        input_context=input_context,
-    )  # fmt: skip
+    return _stream(source, usable_examples(source), None, how)
 
 
 def load_streams(
-    expression: Folders,
-    segmentation: Folders = (),
-    split: str = "train",
-    *,
-    space: ExpressionSpace,
-    image_size: int,
-    batch_size: int,
-    critic_steps: int = 1,
-    training: bool = True,
-    seed: int = 0,
-    balanced: bool = False,
-    **options: Any,
-) -> tf.data.Dataset:
+    expression: Folders, segmentation: Folders, split: str, space: ExpressionSpace, how: Batching, critic_steps: int = 1
+) -> tf.data.Dataset:  # fmt: skip
     """Zip the two streams that a training step takes: `{"expression": {...}, "segmentation": {...}}`.
 
-    The expression batch holds `critic_steps` times `batch_size` examples, the segmentation batch `batch_size`. Each stream
+    The expression batch holds `critic_steps` times as many examples as `how` says, the segmentation batch just these. Each stream
     repeats on its own; in evaluation the zip ends with the shorter. Without `segmentation` folders the expression folders serve both.
-    `options` are the arguments that both streams share: `augment`, `cache`, `deterministic`, `drop_remainder`, `workers`, `input_context`.
     Raises ValueError as the streams do.
     """
-    shared = {"image_size": image_size, "training": training, **options}
-    faces = load_expression_stream(
-        expression, split, space=space, batch_size=critic_steps * batch_size, seed=seed, balanced=balanced, **shared
-    )
-    masks = load_segmentation_stream(
-        folders_of(segmentation) or expression, split, batch_size=batch_size, seed=seed + 1, **shared
-    )
-    return tf.data.Dataset.zip({"expression": faces, "segmentation": masks})
+    masks = dataclasses.replace(how, seed=how.seed + 1)
+    faces = dataclasses.replace(how, batch_size=critic_steps * how.batch_size)
+    return tf.data.Dataset.zip({
+        "expression": load_expression_stream(expression, split, space, faces),
+        "segmentation": load_segmentation_stream(folders_of(segmentation) or expression, split, masks),
+    })  # fmt: skip
 
 
 def _bucket_weights(buckets: tuple[int, ...]) -> Any:
@@ -131,53 +107,38 @@ def _bucket_weights(buckets: tuple[int, ...]) -> Any:
     return np.minimum(even / np.maximum(counts, 1), MAX_REPEAT).astype(np.float32)
 
 
-def _stream(
-    source: Source,
-    found: Survey,
-    weights: Any,
-    *,
-    image_size: int,
-    batch_size: int,
-    training: bool,
-    seed: int,
-    augmentation: Augmentation | None,
-    cache: bool,
-    deterministic: bool,
-    drop_remainder: bool,
-    workers: int,
-    input_context: tf.distribute.InputContext | None,
-) -> tf.data.Dataset:
-    share = (1, 0)
-    if input_context is not None:
-        share = (input_context.num_input_pipelines, input_context.input_pipeline_id)
-        batch_size = input_context.get_per_replica_batch_size(batch_size)
-    threads = workers or tf.data.AUTOTUNE
+def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> tf.data.Dataset:
+    batch_size = how.batch_size
+    if how.input_context is not None:
+        batch_size = how.input_context.get_per_replica_batch_size(batch_size)
+    training, deterministic = how.training, how.deterministic or not how.training
 
     def decode(examples: tf.data.Dataset) -> tf.data.Dataset:
-        return examples.map(lambda example: _decode(example, image_size), num_parallel_calls=threads)
+        threads = how.workers or tf.data.AUTOTUNE
+        return examples.map(lambda example: _decode(example, how.image_size), num_parallel_calls=threads)
 
-    records = read_records(source.files, share, seed if training else None, deterministic or not training)
+    records = read_records(source.files, how.share, how.seed if training else None, deterministic)
     examples = records.batch(PARSED_TOGETHER).map(source.select, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-    if cache:
+    if how.cache:
         examples = decode(examples).cache()
     if weights is not None:
-        examples = _rebalanced(examples, weights, seed)
+        examples = _rebalanced(examples, weights, how.seed)
     if training:
-        examples = examples.shuffle(source.examples if cache else SHUFFLE_BUFFER, seed).repeat()
-    if not cache:
+        examples = examples.shuffle(source.examples if how.cache else SHUFFLE_BUFFER, how.seed).repeat()
+    if not how.cache:
         examples = decode(examples)
-    batches = examples.batch(batch_size, drop_remainder=training or drop_remainder)
-    batches = _as_floats(batches, augmentation if training else None, seed + 7919 * share[1])
-    if not training and share == (1, 0) and found.complete:
-        rest = found.usable % batch_size != 0 and not drop_remainder
-        batches = batches.apply(tf.data.experimental.assert_cardinality(found.usable // batch_size + rest))
+    batches = examples.batch(batch_size, drop_remainder=training or how.drop_remainder)
+    batches = _as_floats(batches, how.augment if training else None, how.seed + 7919 * how.share[1])
+    if not training and how.share == (1, 0) and usable is not None:
+        rest = usable % batch_size != 0 and not how.drop_remainder
+        batches = batches.apply(tf.data.experimental.assert_cardinality(usable // batch_size + rest))
     options = tf.data.Options()
-    options.deterministic = deterministic or not training
+    options.deterministic = deterministic
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
-def _as_floats(batches: tf.data.Dataset, augmentation: Augmentation | None, seed: int) -> tf.data.Dataset:
-    if augmentation is None or augmentation == Augmentation():
+def _as_floats(batches: tf.data.Dataset, augmentation: AugmentConfig | None, seed: int) -> tf.data.Dataset:
+    if augmentation is None or not augmentation.changes:
         return batches.map(to_float, num_parallel_calls=tf.data.AUTOTUNE)
     numbered = tf.data.Dataset.zip(tf.data.Dataset.counter(), batches)
     return numbered.map(

@@ -10,8 +10,7 @@ import keras
 import tensorflow as tf
 
 from seghgan_tf.config import Config, ModelConfig
-from seghgan_tf.data import stream as data
-from seghgan_tf.data.augment import Augmentation
+from seghgan_tf.data.stream import Batching, load_streams
 from seghgan_tf.model import SegHGAN, role_optimizer
 from seghgan_tf.model.seghgan import Stage
 from seghgan_tf.training import cluster
@@ -140,22 +139,13 @@ def streams(
     """
     training = split == "train"
     settings, model = config.data, config.model
-    return data.load_streams(
-        settings.expression,
-        settings.segmentation or settings.expression,
-        split,
-        space=model.space,
-        image_size=model.image_size * (settings.photo_scale if training else 1),
-        batch_size=config.training.batch_size,
-        critic_steps=model.critic_steps if training else 1,
-        training=training,
-        seed=model.seed + seed,
-        augment=Augmentation(**settings.augment.model_dump()),
-        cache=settings.cache,
-        balanced=settings.balanced,
-        workers=settings.workers,
+    how = Batching(
+        image_size=model.image_size * (settings.photo_scale if training else 1), batch_size=config.training.batch_size, training=training, seed=model.seed + seed,
+        augment=settings.augment, balanced=settings.balanced, cache=settings.cache, workers=settings.workers,
         input_context=input_context,
-    )
+    )  # fmt: skip
+    critic_steps = model.critic_steps if training else 1
+    return load_streams(settings.expression, settings.segmentation, split, model.space, how, critic_steps)
 
 
 def distributed_streams(config: Config, strategy: tf.distribute.Strategy, seed: int) -> tuple[Any, Any]:

@@ -14,7 +14,8 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from seghgan_tf.data.schema import decode_face, encode_face, read_dataset_json
+from seghgan_tf.data.folder import read_dataset_json
+from seghgan_tf.data.schema import decode_face, encode_face
 from tests.conftest import ROOT
 from tests.data_tools import layouts
 from tests.data_tools.test_readers import reasons, records
@@ -301,11 +302,11 @@ def test_a_disk_that_takes_no_more_is_a_plain_error_and_the_work_goes_on(source,
     # A limit on the size of files stands in for a full disk: the plan fits, a shard does not.
     code = (
         "import resource, sys; from tests.data_tools.test_convert import request; from tfrecords_tools.convert.run import convert\n"
-        "from tfrecords_tools import write\n"
-        "plan = write._make_plan\n"
+        "from tfrecords_tools.convert import run\n"
+        "plan = run._make_plan\n"
         "def limited(*arguments):\n"
         "    plan(*arguments); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
-        "write._make_plan = limited\n"
+        "run._make_plan = limited\n"
         "try: convert(request(sys.argv[1]), sys.argv[2])\n"
         "except OSError as error: print(error)\n"
     )

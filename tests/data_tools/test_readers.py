@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from seghgan_tf.data.schema import read_dataset_json
+from seghgan_tf.data.folder import read_dataset_json, read_split
 from seghgan_tf.expressions import AUS, EMOTIONS
 from seghgan_tf.regions import CLASSES
 from tests.data_tools import layouts
@@ -19,7 +19,6 @@ from tfrecords_tools.masks import BISENET
 from tfrecords_tools.readers import celebamask, read_dataset
 from tfrecords_tools.readers.files import image_files
 from tfrecords_tools.readers.folder import read_folder
-from tfrecords_tools.records import read_split
 
 
 def records(folder):

@@ -11,15 +11,15 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
-from seghgan_tf.data.schema import encode_face
+from seghgan_tf.data.folder import read_shard
+from seghgan_tf.data.schema import decode_mask, encode_face
 from tests.data_tools import layouts
 from tfrecords_tools.cli import app
 from tfrecords_tools.convert.plan import Conversion
 from tfrecords_tools.convert.run import convert
-from tfrecords_tools.faces import Picturing, decode_mask, encode_mask
+from tfrecords_tools.faces import Picturing, encode_mask
 from tfrecords_tools.images import encode_image
 from tfrecords_tools.masks import BISENET, ORDERS
-from tfrecords_tools.records import read_shard
 
 
 @pytest.fixture(scope="module")

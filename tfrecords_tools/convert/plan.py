@@ -3,17 +3,16 @@
 import dataclasses
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from seghgan_tf import __version__
+from seghgan_tf.data.folder import SPLITS, sync
 from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.faces import Picturing, is_further
 from tfrecords_tools.photo import Photo, Reason, Reject, brief, readable
-from tfrecords_tools.records import SPLITS, sync_folder
 
 PLAN = "plan.sqlite"
 
@@ -175,10 +174,9 @@ class PlanWriter:
         self._db.execute("INSERT INTO about VALUES (?)", (text,))
         self._db.commit()
         self._db.close()
-        with self._part.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(self._part)
         self._part.rename(self._path)
-        sync_folder(self._path.parent)
+        sync(self._path.parent)
 
     def _share_out(self, conversion: Conversion) -> None:
         """Give photos without a split one: people in the order of their hash, until test and validation are full."""

@@ -2,18 +2,23 @@
 
 import contextlib
 import fcntl
-import json
 import shutil
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from seghgan_tf import __version__
-from seghgan_tf.data.schema import DATASET_FILE, SCHEMA_VERSION, read_dataset_json
-from seghgan_tf.expressions import AUS, EMOTIONS, expression_space
-from seghgan_tf.regions import CLASSES, LABEL_ORDER
+from seghgan_tf.data.folder import (
+    DATASET_FILE,
+    SPLITS,
+    describe,
+    read_dataset_json,
+    read_split,
+    split_of,
+    storable,
+    tally_of,
+    write_dataset_json,
+)
 from tfrecords_tools import align
 from tfrecords_tools.actions import Actions
 from tfrecords_tools.convert.local import run_in_processes
@@ -21,8 +26,7 @@ from tfrecords_tools.convert.plan import PLAN, Conversion, Plan, PlanWriter
 from tfrecords_tools.convert.shard import JOURNAL, convert_shard
 from tfrecords_tools.photo import Reject
 from tfrecords_tools.readers import read_dataset
-from tfrecords_tools.records import SPLITS, read_split, storable, write_atomically
-from tfrecords_tools.rejects import most_frequent, open_rejects
+from tfrecords_tools.rejects import open_rejects
 
 LOCK = "lock"
 ON_ERROR = ("report", "skip", "fail")
@@ -182,62 +186,26 @@ def _make_plan(conversion: Conversion, output: Path, before: dict[str, Any] | No
 
 def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error: str) -> dict[str, Any]:
     """Write `rejected.csv` and `dataset.json` from what the shards hold."""
-    request = plan.about["request"]
-    before = before or {}
-    totals: Counter[str] = Counter(
-        {key: before.get(key, 0) for key in ("examples", "masks", "with_units", "with_affect")}
-    )
-    units, labels, sizes = (Counter(before.get(key, {})) for key in ("units", "labels", "sizes"))
-    pixels = before.get("class_pixels", [0] * len(CLASSES))
-    splits = {split: before.get("splits", {}).get(split, {"examples": 0, "shards": []}) for split in SPLITS}
+    request, told = plan.about["request"], before or {}
+    shards = {split: list(split_of(told, split)["shards"]) for split in SPLITS}
+    tallies = {split: tally_of(output, told, split) for split in SPLITS}
     with open_rejects(output, output / JOURNAL) as rejects:
-        rejects.take_over(output, before)
+        rejects.take_over(output, told)
         for reject in plan.rejects():
             rejects.add(reject)
         for split, number in plan.shards():
             result = convert_shard(output, split, number, on_error)
-            for reject in result["rejected"]:
-                rejects.add(Reject(*reject))
+            for each in result["rejected"]:
+                rejects.add(Reject(*each))
             if not result["examples"]:
                 (output / result["file"]).unlink(missing_ok=True)
                 continue
-            entry = {key: result[key] for key in ("file", "examples", "bytes", "sha256")}
-            splits[split]["examples"] += result["examples"]
-            splits[split]["shards"].append(entry)
-            for key in totals:
-                totals[key] += result[key]
-            units.update(result["units"])
-            labels.update({EMOTIONS[int(label)]: count for label, count in result["labels"].items()})
-            sizes.update(result["sizes"])
-            pixels = [one + other for one, other in zip(pixels, result["class_pixels"], strict=True)]
-    whole = sum(pixels)
-    description = {
-        "schema_version": SCHEMA_VERSION, "label_order": LABEL_ORDER, "classes": list(CLASSES), "pairs": False,
-        "source": before.get("source", request["dataset"]), "tool_version": __version__, "request": before.get("request", request),
-        "generation": plan.about["generation"], "appended": [*before.get("appended", ()), *([request] if before else ())],
-        "image_size": _only_size(sizes), "sizes": dict(sorted(sizes.items())), "splits": splits, **totals,
-        "expression": _space(units, labels, totals), "units": {unit: units[unit] for unit in AUS if unit in units},
-        "labels": {label: labels[label] for label in EMOTIONS if label in labels}, "actions": plan.about["actions"],
-        "rejected": most_frequent(rejects.reasons), "excluded": most_frequent(rejects.excluded),
-        "class_pixels": pixels,
-        "class_frequency": {name: round(count / whole, 6) for name, count in zip(CLASSES, pixels, strict=True)} if whole else {},
-    }  # fmt: skip
-    write_atomically(output / DATASET_FILE, (json.dumps(description, indent=1) + "\n").encode(), output / JOURNAL)
+            shards[split].append({key: result[key] for key in ("file", "examples", "bytes", "sha256")})
+            tallies[split].update(result)
+    description = describe(
+        told.get("source", request["dataset"]), told.get("request", request), shards, tallies,
+        generation=plan.about["generation"], appended=[*told.get("appended", ()), *([request] if told else ())],
+        actions=plan.about["actions"], **rejects.to_json(),
+    )  # fmt: skip
+    write_dataset_json(output, description, output / JOURNAL)
     return description
-
-
-def _only_size(sizes: Counter[str]) -> int | None:
-    """Return the side of the pictures where all are squares of one size."""
-    if len(sizes) != 1:
-        return None
-    width, _, height = next(iter(sizes)).partition("x")
-    return int(width) if width == height else None
-
-
-def _space(units: Counter[str], labels: Counter[str], totals: Counter[str]) -> dict[str, object] | None:
-    """Describe what the records say of expressions: action units before labels before valence and arousal."""
-    if units:
-        return expression_space(",".join(unit for unit in AUS if unit in units)).to_json()
-    if labels:
-        return expression_space("emotions").to_json()
-    return expression_space("va").to_json() if totals["with_affect"] else None

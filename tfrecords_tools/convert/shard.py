@@ -2,22 +2,17 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from seghgan_tf.data.schema import Face, encode_face
-from seghgan_tf.regions import CLASSES
+from seghgan_tf.data.folder import Tally, shard_entry, shard_name, sync, write_atomically
+from seghgan_tf.data.schema import encode_face
 from tfrecords_tools.convert.plan import PLAN, Plan, raise_reject
 from tfrecords_tools.faces import Picturing, make_faces
-from tfrecords_tools.masks import Mask
 from tfrecords_tools.photo import Reject, Rejected, brief, readable
-from tfrecords_tools.records import sha256, sync_folder, write_atomically
 
 JOURNAL = ".journal"
 """Folder beside the shards that holds the plan and what is done, until all is."""
@@ -25,16 +20,6 @@ JOURNAL = ".journal"
 
 class Stopped(Exception):  # noqa: N818 - not an error
     """Raised in a worker whose conversion is being stopped."""
-
-
-def shard_name(split: str, number: int, total: int, generation: int) -> str:
-    """Return a shard's file name; what is appended has its generation in the name.
-
-    >>> shard_name("train", 2, 7, 0), shard_name("train", 0, 1, 1)
-    ('train-00002-of-00007.tfrecord', 'train-more1-00000-of-00001.tfrecord')
-    """
-    more = f"more{generation}-" if generation else ""
-    return f"{split}-{more}{number:05d}-of-{total:05d}.tfrecord"
 
 
 def convert_shard(
@@ -58,7 +43,7 @@ def convert_shard(
     plan = Plan(journal / PLAN)
     about, request = plan.about, plan.about["request"]
     name = shard_name(split, number, plan.shards_of(split), about["generation"])
-    tally = Tally()
+    tally, rejected = Tally(), list[Reject]()
     how = Picturing(**request["picturing"])
     part = journal / f"{name}.{os.getpid()}.part"
     try:
@@ -69,21 +54,23 @@ def convert_shard(
                 try:
                     faces = make_faces(photo, how, request["dataset"], tally.add_mask)
                 except Rejected as error:
-                    tally.reject(Reject(brief(readable(photo.name)), error.reason, brief(error.detail)), on_error)
+                    rejected.append(Reject(brief(readable(photo.name)), error.reason, brief(error.detail)))
                     faces = []
+                    if on_error == "fail":
+                        raise_reject(rejected[-1])
                 for face in faces:
                     writer.write(encode_face(face))
                     tally.add(face)
                 tick()
-        _sync(part)
-        result = {"file": name, "sha256": sha256(part), "bytes": part.stat().st_size, **tally.to_json()}
+        sync(part)
+        result = {**shard_entry(part, tally.totals["examples"]), "file": name, **tally.to_json(), "rejected": rejected}
         part.rename(output / name)
     except tf.errors.OpError as error:
         raise OSError(f"`output` must take the shards; {output} does not: {error.message}") from error
     finally:
         plan.close()
         part.unlink(missing_ok=True)
-    sync_folder(output)
+    sync(output)
     write_atomically(done_path, json.dumps(result).encode())
     return result
 
@@ -96,52 +83,3 @@ def _done(output: Path, path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return result if whole else None
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-class Tally:
-    """Counts what goes into shards."""
-
-    def __init__(self) -> None:
-        self.examples = self.masks = self.expressions = self.affect = 0
-        self.units: Counter[str] = Counter()
-        self.labels: Counter[int] = Counter()
-        self.sizes: Counter[str] = Counter()
-        self.pixels = np.zeros(len(CLASSES), np.int64)
-        self.rejected: list[Reject] = []
-
-    def add(self, face: Face) -> None:
-        """Count a face."""
-        self.examples += 1
-        side = f"{face.width}x{face.height}"
-        self.sizes[side if side in self.sizes or len(self.sizes) < 16 else "other"] += 1
-        if face.mask is not None:
-            self.masks += 1
-        if face.aus is not None:
-            self.expressions += 1
-            self.units.update(face.aus.keys())
-        if face.label is not None:
-            self.labels[face.label] += 1
-        self.affect += face.valence is not None and face.arousal is not None
-
-    def add_mask(self, mask: Mask) -> None:
-        """Count the pixels of a face's mask."""
-        self.pixels += Image.fromarray(mask).histogram()[: len(CLASSES)]
-
-    def reject(self, reject: Reject, on_error: str) -> None:
-        """Count a reject, or raise ValueError where `on_error` is "fail"."""
-        if on_error == "fail":
-            raise_reject(reject)
-        self.rejected.append(reject)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts as plain values."""
-        return {
-            "examples": self.examples, "masks": self.masks, "with_units": self.expressions, "with_affect": self.affect,
-            "units": dict(self.units), "labels": {str(label): count for label, count in sorted(self.labels.items())},
-            "sizes": dict(self.sizes), "class_pixels": self.pixels.tolist(), "rejected": [list(each) for each in self.rejected],
-        }  # fmt: skip

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from seghgan_tf.data.folder import SPLITS
 from seghgan_tf.expressions import EMOTIONS
 from seghgan_tf.photos import SUFFIXES
 from tfrecords_tools.masks import CHECKED, ORDERS, check_order
@@ -23,7 +24,6 @@ VALIDATION, TEST = 162_771, 182_638
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 PARTITION = "list_eval_partition.txt"
 ATTRIBUTES = "CelebAMask-HQ-attribute-anno.txt"
-SPLITS = ("train", "validation", "test")
 PREPARED = (
     ("images", "masks"),
     ("images", "labels"),

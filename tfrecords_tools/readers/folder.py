@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from seghgan_tf.data.folder import SPLITS
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
 from tfrecords_tools.masks import CHECKED, ORDERS, check_order
 from tfrecords_tools.photo import Photo, Reason, Reject, readable
@@ -20,7 +21,6 @@ SYNONYMS = {
 TABLES = ("labels.csv", "metadata.csv", "annotations.csv")
 """Tables that are taken by themselves when they lie in the folder."""
 
-SPLITS = ("train", "validation", "test")
 COLUMNS = ("filename", "label", "valence", "arousal", "mask", "subject", "split", "id")
 
 

@@ -1,6 +1,5 @@
 """Edit photos with a model, in this process or on a server, by the signatures of its export."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from seghgan_tf.expressions import ExpressionSpace
 from seghgan_tf.photos import Pixels, centre_square, read
+from serving.bundle.manifest import verify, versions
 
 Run = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Calls a signature, by its name, with arrays by input name; returns arrays by output name."""
@@ -23,10 +23,12 @@ def newest_version(folder: Path) -> Path:
     folder = Path(folder)
     if (folder / "manifest.json").is_file():
         return folder
-    versions = [path for path in folder.glob("*") if path.name.isdigit() and (path / "manifest.json").is_file()]
-    if not versions:
+    found = (
+        [path for path in versions(folder).values() if (path / "manifest.json").is_file()] if folder.is_dir() else []
+    )
+    if not found:
         raise ValueError(f"`export` must be a folder that `seghgan export` wrote. Received: {folder}")
-    return max(versions, key=lambda path: int(path.name))
+    return found[-1]
 
 
 class Editor:
@@ -47,17 +49,15 @@ class Editor:
         """Load an export (its newest version) into this process; refused where its files do not match its manifest."""
         import tensorflow as tf
 
-        from serving.bundle import manifest as bundle
-
         path = newest_version(folder)
-        bundle.verify(path)
+        description = verify(path)["model"]
         model = tf.saved_model.load(str(path))
 
         def run(signature: str, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
             outputs = model.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
             return {name: value.numpy() for name, value in outputs.items()}
 
-        return cls(json.loads((path / "manifest.json").read_text())["model"], run)
+        return cls(description, run)
 
     def analyze(self, photo: bytes) -> dict[str, float]:
         """Return the expression seen in a photo, by label, in the user's units (0..5 for action units)."""

@@ -1,6 +1,7 @@
 """Export a trained model as a SavedModel with the served signatures, warmup requests and a manifest."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,9 @@ def _restore(encoded: tf.Tensor, gone: tf.Tensor, added: tf.Tensor, quality: tf.
     )
 
 
-def endpoints(model: SegHGAN) -> dict[str, tuple[Any, dict[str, tf.TensorSpec]]]:
-    """Return each signature's function and its input specs, by name."""
-    size, labels = model.config.image_size, model.config.space.size
-    image = tf.TensorSpec((None, size, size, 3), tf.float32, "image")
-    asked = {
-        "expression": tf.TensorSpec((None, labels), tf.float32, "expression"),
-        "regions": tf.TensorSpec((None, len(REGION_NAMES)), tf.float32, "regions"),
-    }
+def endpoints(model: SegHGAN) -> dict[str, Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]]:
+    """Return the function of each signature, by name."""
+    size = model.config.image_size
 
     def edit_pixels(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         pixels = tf.cast(inputs["image"], tf.float32) / 127.5 - 1.0
@@ -133,19 +129,12 @@ def endpoints(model: SegHGAN) -> dict[str, tuple[Any, dict[str, tf.TensorSpec]]]
         return {"labels": tf.tile(tf.constant([model.config.space.labels]), tf.concat([rows, [1]], 0))}
 
     return {
-        "serving_default": (lambda inputs: model(inputs), {"image": image, **asked}),
-        "serving_uint8": (edit_pixels, {"image": tf.TensorSpec((None, size, size, 3), tf.uint8, "image"), **asked}),
-        "edit_bytes": (
-            edit_bytes,
-            {
-                "image_bytes": tf.TensorSpec((None,), tf.string, "image_bytes"),
-                **asked,
-                "jpeg_quality": tf.TensorSpec((None,), tf.int32, "jpeg_quality"),
-            },
-        ),
-        "segment": (lambda inputs: model.segment(inputs["image"]), {"image": image}),
-        "analyze": (lambda inputs: {"expression": model.analyze(inputs["image"])}, {"image": image}),
-        "labels": (labels_of, {"expression": asked["expression"]}),
+        "serving_default": lambda inputs: model(inputs),
+        "serving_uint8": edit_pixels,
+        "edit_bytes": edit_bytes,
+        "segment": lambda inputs: model.segment(inputs["image"]),
+        "analyze": lambda inputs: {"expression": model.analyze(inputs["image"])},
+        "labels": labels_of,
     }
 
 
@@ -181,8 +170,10 @@ def export(model: SegHGAN, folder: Path, version: int = 1, training: dict[str, A
     The version appears whole or not at all. `training` holds facts to keep in the manifest (figures, dataset, steps).
     Raises ValueError where the version exists already.
     """
-    from serving import signature as contract
-    from serving.bundle import manifest as bundle
+    from serving.bundle.check import check_export
+    from serving.bundle.manifest import write_manifest
+    from serving.bundle.warmup import write_warmup
+    from serving.signature import model_signatures, tensor_specs
 
     target = Path(folder) / str(version)
     if target.exists():
@@ -194,11 +185,12 @@ def export(model: SegHGAN, folder: Path, version: int = 1, training: dict[str, A
     archive = keras.export.ExportArchive()
     copy = float32_copy(model)
     archive.track(copy)
-    for name, (function, spec) in endpoints(copy).items():
-        archive.add_endpoint(name, function, input_signature=[spec])
-    archive.write_out(str(aside), verbose=False)
     description = manifest_model(model)
-    bundle.write_warmup(aside, description)
-    bundle.write_manifest(aside, description, {"package_version": __version__, **(training or {})})
-    contract.check_export(aside)
+    functions = endpoints(copy)
+    for name, signature in model_signatures(description).items():
+        archive.add_endpoint(name, functions[name], input_signature=[tensor_specs(signature)])
+    archive.write_out(str(aside), verbose=False)
+    write_warmup(aside, description["image_size"])
+    write_manifest(aside, description, {"package_version": __version__, **(training or {})})
+    check_export(aside)
     return aside.rename(target)

@@ -7,7 +7,7 @@ files of TensorFlow Serving that the stubs lack; only their field names matter.
 
 from typing import Any
 
-from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message_factory, wrappers_pb2
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
 
 _SCALARS = {"double": 1, "float": 2, "int64": 3, "int32": 5, "bool": 8, "string": 9, "bytes": 12, "enum": 5}
 
@@ -37,10 +37,6 @@ _SERVING = {
     "PrometheusConfig": "enable=1 bool, path=2 string",
     "MonitoringConfig": "prometheus_config=1 PrometheusConfig",
     "SSLConfig": "server_key=1 string, server_cert=2 string, custom_ca=3 string, client_verify=4 bool",
-}
-_RPC = {
-    "Status": "code=1 int32, message=2 string, details=3 *.google.protobuf.Any",
-    "RetryInfo": "retry_delay=1 .google.protobuf.Duration",
 }
 
 
@@ -85,11 +81,11 @@ def _file(package: str, table: dict[str, str], needs: list[str]) -> Any:
 
 def _pool() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
-    wkt = [wrappers_pb2.DESCRIPTOR, any_pb2.DESCRIPTOR, duration_pb2.DESCRIPTOR]
+    wkt = [wrappers_pb2.DESCRIPTOR, any_pb2.DESCRIPTOR]
     for file in wkt:
         pool.AddSerializedFile(file.serialized_pb)
     needs = [file.name for file in wkt]
-    for package, table in (("tensorflow", _TENSORFLOW), ("tensorflow.serving", _SERVING), ("google.rpc", _RPC)):
+    for package, table in (("tensorflow", _TENSORFLOW), ("tensorflow.serving", _SERVING)):
         built = _file(package, table, needs)
         pool.AddSerializedFile(built.SerializeToString())
         needs = [*needs, built.name]
@@ -114,5 +110,3 @@ GetModelStatusResponse = _message("tensorflow.serving.GetModelStatusResponse")
 BatchingParameters = _message("tensorflow.serving.BatchingParameters")
 MonitoringConfig = _message("tensorflow.serving.MonitoringConfig")
 SSLConfig = _message("tensorflow.serving.SSLConfig")
-Status = _message("google.rpc.Status")
-RetryInfo = _message("google.rpc.RetryInfo")

@@ -1,20 +1,26 @@
-"""The export contract: which signatures a served model has, and the check that a SavedModel keeps it.
+"""The export contract: the one table of signatures, as tensor specs for the exporter and read back from what is served.
 
 An export is a folder `EXPORT/<version>/` that TensorFlow Serving and the embedded server both load. Every input has
 the batch dimension first, so that requests can be batched; every input must be fed.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from serving.bundle.ops import ALLOWED, SAVER
+from seghgan_tf.regions import REGIONS as PARTS
+from serving import tensors
 
-REGIONS = ("whole", "eyes", "nose", "mouth")
+REGIONS = ("whole", *PARTS)
 """Columns of `regions`: 1 where the edit may change the picture; `whole` lifts every limit."""
 
 ADDED = frozenset({"labels"})
 """Signatures that exports of earlier versions lack; they are served without them."""
+
+LIMITS: dict[str, tuple[float, float]] = {"image": (-1, 1), "regions": (0, 1), "jpeg_quality": (0, 100)}
+"""Least and largest value of an input, where it has one whatever the model; an `image` of uint8 has its dtype's."""
+
+EXAMPLES: dict[str, float] = {"image": 0.1, "expression": 0.5, "regions": 1, "jpeg_quality": 90}
+"""A value that an input may be filled with to warm a server up and to load it."""
 
 INIT_SIGNATURE = "__saved_model_init_op"
 
@@ -68,6 +74,43 @@ def signatures(image_size: int, expression_size: int, regions: int = len(REGIONS
     }
 
 
+def model_signatures(model: Mapping[str, Any]) -> dict[str, Signature]:
+    """Return every signature of a model by its description in the manifest (`image_size`, `expression`, `regions`)."""
+    return signatures(model["image_size"], len(model["expression"]["labels"]), len(model["regions"]))
+
+
+def tensor_specs(signature: Signature) -> dict[str, Any]:
+    """Return a signature's inputs as named `tf.TensorSpec`s, which an exporter traces its function with."""
+    import tensorflow as tf
+
+    return {
+        name: tf.TensorSpec(spec.shape, tf.string if spec.dtype == "bytes" else spec.dtype, name)
+        for name, spec in signature.inputs.items()
+    }
+
+
+def from_definitions(definitions: Mapping[str, Any]) -> dict[str, Signature]:
+    """Return the signatures that SignatureDef messages describe, TensorFlow's own init signature left out.
+
+    ValueError where a dtype is none of those that are served.
+    """
+
+    def specs(infos: Mapping[str, Any]) -> dict[str, Spec]:
+        return {
+            name: Spec(
+                tensors.dtype_name(info.dtype),
+                tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim),
+            )
+            for name, info in sorted(infos.items())
+        }
+
+    return {
+        name: Signature(specs(one.inputs), specs(one.outputs))
+        for name, one in sorted(definitions.items())
+        if name != INIT_SIGNATURE
+    }
+
+
 def message_bytes(image_size: int, batch: int = 8) -> int:
     """Return the message limit both sides use: `batch` float images or one photo of 32 MiB, and 1 MiB of room.
 
@@ -75,126 +118,3 @@ def message_bytes(image_size: int, batch: int = 8) -> int:
     33
     """
     return max(batch * image_size * image_size * 3 * 4, 32 << 20) + (1 << 20)
-
-
-def read_graph(folder: Path) -> Any:
-    """Return the one MetaGraphDef (tag `serve`) of the SavedModel in `folder`; ValueError where there is none."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    path = Path(folder) / "saved_model.pb"
-    try:
-        graphs = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs
-    except (OSError, DecodeError) as error:
-        raise ValueError(f"`folder` must hold a readable saved_model.pb ({error}). Received: {folder}") from error
-    served = [graph for graph in graphs if "serve" in graph.meta_info_def.tags]
-    if len(served) != 1:
-        raise ValueError(f"saved_model.pb must hold one graph tagged `serve`. Received: {len(served)} in {folder}")
-    return served[0]
-
-
-def _spec(info: Any) -> Spec:
-    import tensorflow as tf
-
-    dtype = "bytes" if info.dtype == tf.string.as_datatype_enum else tf.as_dtype(info.dtype).name
-    return Spec(dtype, tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim))
-
-
-def graph_signatures(graph: Any) -> dict[str, Signature]:
-    """Return the signatures of a MetaGraphDef, TensorFlow's own init signature left out."""
-    return {
-        name: Signature(
-            {key: _spec(info) for key, info in sorted(definition.inputs.items())},
-            {key: _spec(info) for key, info in sorted(definition.outputs.items())},
-        )
-        for name, definition in sorted(graph.signature_def.items())
-        if name != INIT_SIGNATURE
-    }
-
-
-def graph_ops(graph: Any) -> list[str]:
-    """Return the names of all operations of a MetaGraphDef and its functions, sorted."""
-    nodes = {node.op for node in graph.graph_def.node}
-    return sorted(nodes | {node.op for function in graph.graph_def.library.function for node in function.node_def})
-
-
-def check_signatures(found: dict[str, Signature], expected: dict[str, Signature]) -> None:
-    """Raise ValueError unless the signatures are the expected ones.
-
-    Inputs must agree exactly; an output's dimension may be left open where the graph cannot know it.
-    """
-    if set(found) | ADDED != set(expected) | ADDED:
-        raise ValueError(f"An export must have the signatures {sorted(expected)}. Received: {sorted(found)}")
-    for name, signature in ((name, one) for name, one in expected.items() if name in found):
-        for side, wanted, got in (
-            ("input", signature.inputs, found[name].inputs),
-            ("output", signature.outputs, found[name].outputs),
-        ):
-            if set(wanted) != set(got):
-                raise ValueError(f"`{name}` must have the {side}s {sorted(wanted)}. Received: {sorted(got)}")
-            for key, spec in wanted.items():
-                if not _fits(got[key], spec, exact=side == "input"):
-                    raise ValueError(f"`{name}` {side} `{key}` must be {spec}. Received: {got[key]}")
-
-
-def _fits(got: Spec, wanted: Spec, exact: bool) -> bool:
-    if exact:
-        return got == wanted
-    if got.dtype != wanted.dtype:
-        return False
-    if not got.shape:
-        return True
-    pairs = zip(got.shape, wanted.shape, strict=False)
-    return len(got.shape) == len(wanted.shape) and all(mine is None or mine == theirs for mine, theirs in pairs)
-
-
-def check_ops(graph: Any) -> None:
-    """Raise ValueError where the graph holds an operation that is not on the allow-list.
-
-    What a signature (or the init signature) reaches must be in `serving.bundle.ops.ALLOWED`; the rest, which saves and
-    restores variables, may use `serving.bundle.ops.SAVER` besides.
-    """
-    reached = set(_reached(graph))
-    if forbidden := sorted(reached - ALLOWED):
-        raise ValueError(
-            f"A served graph may not hold the operations {forbidden}: only mathematics, images and control flow are "
-            "allowed, so that a model cannot read files, open connections or run Python."
-        )
-    if forbidden := sorted(set(graph_ops(graph)) - ALLOWED - SAVER):
-        raise ValueError(f"A SavedModel may not hold the operations {forbidden}, not even outside its signatures.")
-
-
-def _reached(graph: Any) -> Iterator[str]:
-    nodes = {node.name: node for node in graph.graph_def.node}
-    functions = {function.signature.name: function for function in graph.graph_def.library.function}
-    infos = [info for one in graph.signature_def.values() for info in one.outputs.values()]
-    waiting = [nodes[info.name.split(":")[0]] for info in infos if info.name.split(":")[0] in nodes]
-    seen: set[str] = set()
-    seen_functions: set[str] = set()
-    while waiting:
-        node = waiting.pop()
-        yield node.op
-        for attribute in node.attr.values():
-            for call in (attribute.func, *attribute.list.func):
-                if call.name in functions and call.name not in seen_functions:
-                    seen_functions.add(call.name)
-                    waiting.extend(functions[call.name].node_def)
-        for name in node.input:
-            source = name.lstrip("^").split(":")[0]
-            if source in nodes and source not in seen and nodes[source] is not node:
-                seen.add(source)
-                waiting.append(nodes[source])
-
-
-def check_export(folder: Path | str) -> None:
-    """Check an export's manifest, hashes, signatures and operations; ValueError names the first thing that is wrong."""
-    from serving.bundle import manifest as bundle
-
-    manifest = bundle.verify(Path(folder))
-    graph = read_graph(Path(folder))
-    model = manifest["model"]
-    expected = signatures(model["image_size"], len(model["expression"]["labels"]), len(model["regions"]))
-    check_signatures(graph_signatures(graph), expected)
-    check_ops(graph)
-    if manifest["ops"] != graph_ops(graph):
-        raise ValueError(f"manifest.json must list the operations of the graph. Received another list in {folder}")

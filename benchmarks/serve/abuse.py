@@ -14,8 +14,7 @@ import bench
 import grpc
 import numpy as np
 
-from serving.client import SegHGANClient
-from serving.client import channel as calls
+from serving.client import SegHGANClient, talk
 from serving.client.bench import example
 
 
@@ -34,7 +33,7 @@ def mutate(seed: bytes, random: np.random.Generator) -> bytes:
     return bytes(raw)
 
 
-def rest_seeds(served: calls.Served) -> list[bytes]:
+def rest_seeds(served: talk.Served) -> list[bytes]:
     """Good bodies for every signature, as column and, for photos, as row format."""
     seeds = []
     for name in served.signatures:
@@ -95,10 +94,10 @@ def main() -> None:
         with SegHGANClient(server.address) as client, grpc.insecure_channel(server.address) as channel:
             served = client.served()
             seeds = [
-                calls.predict_request("seghgan", name, example(served, name, 1), None, None).SerializeToString()
+                talk.predict_request("seghgan", name, example(served, name, 1)).SerializeToString()
                 for name in served.signatures
             ]
-            call = channel.unary_unary(calls.PREDICT)
+            call = channel.unary_unary(talk.PREDICT)
             codes: Counter[str] = Counter()
             memory = []
             for i in range(arguments.mutations):

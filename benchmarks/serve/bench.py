@@ -20,9 +20,9 @@ from typing import Any
 import grpc
 import numpy as np
 
-from serving.client import SegHGANClient
-from serving.client import channel as calls
+from serving.client import SegHGANClient, talk
 from serving.client.bench import example
+from serving.client.channel import Retry, channel_options
 
 ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "serving" / "fake_export.py"
@@ -142,13 +142,13 @@ def open_loop(address: str, rate: float, seconds: float, signature: str, timeout
     """Send at a fixed rate whatever the answers, without retries; latencies by outcome."""
     with SegHGANClient(address) as client:
         served = client.served()
-    raw = calls.predict_request("seghgan", signature, example(served, signature, 1), None, None).SerializeToString()
+    raw = talk.predict_request("seghgan", signature, example(served, signature, 1)).SerializeToString()
     codes: Counter[str] = Counter()
     accepted: list[float] = []
     refused: list[float] = []
     done = threading.Semaphore(0)
-    with grpc.insecure_channel(address, calls.channel_options(served.message_bytes, None)) as channel:
-        call = channel.unary_unary(calls.PREDICT)
+    with grpc.insecure_channel(address, channel_options(address, None, Retry(attempts=1))) as channel:
+        call = channel.unary_unary(talk.PREDICT)
 
         def finished(future: grpc.Future, start: float) -> None:
             code = future.code()

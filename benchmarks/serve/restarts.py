@@ -27,7 +27,7 @@ def main() -> None:
         image = np.zeros((1, arguments.size, arguments.size, 3), np.float32)
 
         def load() -> None:
-            with SegHGANClient(target, timeout=10.0, retry=Retry(attempts=6)) as client:
+            with SegHGANClient(target, timeout=10.0, retry=Retry(attempts=5)) as client:
                 while not stop.is_set():
                     start = time.monotonic()
                     try:

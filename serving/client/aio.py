@@ -1,28 +1,43 @@
-"""The client for asyncio: the same calls as `serving.client.sync`, awaited."""
+"""The client for any server of the export contract, TensorFlow Serving or the embedded one; needs no TensorFlow.
+
+Everything is written here, for asyncio. `serving.client.sync` runs the same code over a blocking connection.
+"""
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import grpc
 import numpy as np
 
-from serving import messages, tensors
-from serving.client import channel as calls
-from serving.client.channel import TLS, Retry, Served
-from serving.client.errors import ClientError, typed
-from serving.client.inputs import Edit, Image, batches, pixels
-from serving.client.sync import Reply
+from serving import messages
+from serving.client import talk
+from serving.client.channel import TLS, Retry, channel_options
+from serving.client.errors import InvalidRequest, typed
+from serving.client.inputs import EditInputs, Image, batches, pixels
+from serving.client.talk import Asked, Choice, Reply, Served
+
+
+class EditOptions(TypedDict, total=False):
+    """What else an edit takes: `jpeg_quality` 1 to 100 asks for a JPEG; `key` names the user of a canary; `timeout` is in seconds."""
+
+    jpeg_quality: int
+    key: str | None
+    timeout: float | None
 
 
 class AsyncSegHGANClient:
-    """Edits, segments and analyzes faces on a server, for asyncio; see `SegHGANClient` for the arguments.
+    """Edits, segments and analyzes faces on a server, for asyncio.
 
-    `hedge` sends a call a second time where no answer came within that many seconds and takes the first answer; the
-    hedge is paid from the retry budget. None, the default, never does.
+    `target` is `host:port` or `dns:///host:port`, whose addresses are used in turn. `version` or `label` chooses a
+    version for all calls; `canary` is the share of `key`s that get the label `canary` and the rest `stable`. `timeout`
+    is the deadline of a call in seconds, retries included. Every method raises a `ClientError` of a kind that says
+    what to do, and ValueError for arguments that do not fit the model.
+
+    `hedge` sends a prediction a second time where no answer came within that many seconds and takes the first answer;
+    one such call is on its way at a time. None, the default, never does.
 
         async with AsyncSegHGANClient("dns:///faces:8500") as client:
             edited = await client.edit(photo, expression, regions=["mouth"])
@@ -42,17 +57,11 @@ class AsyncSegHGANClient:
         hedge: float | None = None,
     ) -> None:
         self.target, self.model, self.timeout = target, model, timeout
-        self._tls, self._choice, self._hedge = tls, calls.Choice(version, label, canary), hedge
-        self._retries = calls.Retries(retry)
-        self._channel: grpc.aio.Channel | None = None
-        self._served: Served | None = None
-        self._asking = asyncio.Lock()
-
-    def _open(self, limit: int) -> grpc.aio.Channel:
-        options = calls.channel_options(limit, self._tls)
-        if self._tls is None:
-            return grpc.aio.insecure_channel(self.target, options)
-        return grpc.aio.secure_channel(self.target, self._tls.credentials(), options)
+        self._choice, self._hedge = Choice(version, label, canary), hedge
+        self._options, self._tls = channel_options(target, tls, retry), tls
+        self._known: dict[Asked, Served] = {}
+        self._channel: Any = None
+        self._hedging = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,64 +76,78 @@ class AsyncSegHGANClient:
         if self._channel is not None:
             await self._channel.close()
 
-    async def _attempt(self, method: str, request: Any, remaining: float) -> tuple[Any, str]:
-        if self._channel is None:
-            self._channel = self._open(4 << 20)
-        call = self._channel.unary_unary(
-            method,
-            request_serializer=lambda one: one.SerializeToString(),
-            response_deserializer=calls.REPLIES[method].FromString,
-        )(request, timeout=remaining)
-        reply = await call
-        trailing = {key: value for key, value in await call.trailing_metadata() or () if isinstance(value, str)}
-        return reply, trailing.get("x-served-by", "")
+    def _open(self, grpc_form: Any) -> Any:
+        """Return a channel of `grpc` or `grpc.aio`."""
+        if self._tls is None:
+            return grpc_form.insecure_channel(self.target, self._options)
+        return grpc_form.secure_channel(self.target, self._tls.credentials(), self._options)
 
-    async def _hedged(self, method: str, request: Any, remaining: float) -> tuple[Any, str]:
-        first = asyncio.ensure_future(self._attempt(method, request, remaining))
+    async def _send(self, method: str, request: Any, timeout: float) -> tuple[Any, Any]:
+        """Return the reply's message and trailing metadata; grpc.RpcError where there is none."""
+        if self._channel is None:  # here, because it belongs to the loop that runs now
+            self._channel = self._open(grpc.aio)
+
+        async def attempt(timeout: float) -> tuple[Any, Any]:
+            serialize = type(request).SerializeToString
+            made = self._channel.unary_unary(method, serialize, talk.REPLIES[method].FromString)
+            call = made(request, timeout=timeout)
+            return await call, await call.trailing_metadata()
+
+        first = asyncio.ensure_future(attempt(timeout))
+        if self._hedge is None or method != talk.PREDICT or self._hedging:
+            return await first
         running = {first}
         try:
-            if self._hedge is not None and method == calls.PREDICT:
-                done, _ = await asyncio.wait(running, timeout=self._hedge)
-                if not done and self._retries.spend():
-                    running.add(asyncio.ensure_future(self._attempt(method, request, remaining - self._hedge)))
-            while True:
-                done, pending = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                good = [one for one in done if one.exception() is None]
-                if good or not pending:
-                    return (good or list(done))[0].result()
-                running = pending
+            done, running = await asyncio.wait(running, timeout=self._hedge)
+            if not done and not self._hedging:
+                self._hedging = True
+                running.add(asyncio.ensure_future(attempt(max(timeout - self._hedge, 0.001))))
+            while running and not any(one.exception() is None for one in done):
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            return min(done, key=lambda one: one.exception() is not None).result()
         finally:
+            self._hedging = False
             for one in running:
                 one.cancel()
 
     async def _call(self, method: str, request: Any, timeout: float | None = None) -> tuple[Any, str]:
-        deadline = time.monotonic() + (timeout or self.timeout)
-        for attempt in range(1, self._retries.retry.attempts + 1):
-            remaining = max(deadline - time.monotonic(), 0.001)
-            try:
-                answer = await self._hedged(method, request, remaining)
-            except grpc.RpcError as error:
-                wait = self._retries.wait(error, attempt, deadline - time.monotonic())
-                if wait is None:
-                    raise typed(error, self.target) from None
-                await asyncio.sleep(wait)
-            else:
-                self._retries.succeeded()
-                return answer
-        raise ClientError(f"{self.target}: no attempt was made")
+        try:
+            reply, trailing = await self._send(method, request, timeout or self.timeout)
+        except grpc.RpcError as error:
+            raise typed(error, self.target) from None
+        return reply, next((value for key, value in trailing or () if key == "x-served-by"), "")
 
-    async def served(self) -> Served:
-        """Return the version and signatures of the model, asked for once; message sizes follow from them."""
-        async with self._asking:
-            if self._served is None:
-                request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
-                calls.fill_spec(request.model_spec, self.model, *self._choice.of(""))
-                served = calls.parse_metadata((await self._call(calls.METADATA, request))[0])
-                small, self._channel = self._channel, self._open(served.message_bytes)
-                if small is not None:
-                    await small.close()
-                self._served = served
-            return self._served
+    async def served(self, key: str | None = "") -> Served:
+        """Return the version and signatures of the model; asked for again once another version has answered."""
+        asked = self._choice.of(key)
+        if asked not in self._known:
+            reply, _ = await self._call(talk.METADATA, talk.metadata_request(self.model, asked))
+            self._known[asked] = talk.parse_metadata(reply)
+        return self._known[asked]
+
+    async def _predict(
+        self,
+        signature: Callable[[Served], tuple[str, Mapping[str, np.ndarray], Sequence[str]]],
+        key: str | None,
+        timeout: float | None = None,
+    ) -> Reply:
+        """Run what `signature` makes (name, inputs, outputs) for the served model; again where that was another one meanwhile."""
+        asked = self._choice.of(key)
+        while True:
+            served = await self.served(key)
+            try:
+                name, inputs, outputs = signature(served)
+                request = talk.predict_request(self.model, name, inputs, asked, outputs)
+                talk.check_size(request, served)
+                reply = talk.parse_prediction(*await self._call(talk.PREDICT, request, timeout))
+            except (ValueError, InvalidRequest):
+                self._known.pop(asked, None)
+                if (await self.served(key)).signatures == served.signatures:
+                    raise
+            else:
+                if reply.version != served.version:
+                    self._known.pop(asked, None)
+                return reply
 
     async def predict(
         self,
@@ -136,30 +159,32 @@ class AsyncSegHGANClient:
         timeout: float | None = None,
     ) -> Reply:
         """Run a signature as it is; `outputs` limits what comes back."""
-        served = await self.served()
-        request = calls.predict_request(self.model, signature, inputs, *self._choice.of(key), outputs)
-        calls.check_size(request, served)
-        reply, served_by = await self._call(calls.PREDICT, request, timeout)
-        arrays = {name: tensors.decode(proto) for name, proto in reply.outputs.items()}
-        return Reply(reply.model_spec.version.value, arrays, served_by)
+        return await self._predict(lambda _: (signature, inputs, outputs), key, timeout)
 
     async def edit(
         self,
         image: Image,
         expression: Any,
         regions: Sequence[str] | None = None,
-        *,
-        jpeg_quality: int = 0,
-        key: str | None = None,
-        timeout: float | None = None,
+        **options: Unpack[EditOptions],
     ) -> Any:
-        """Return the image with another expression, in the kind it was given: bytes, PIL image or array."""
-        return (await self._edit([image], Edit(expression, regions, jpeg_quality), key, timeout))[0]
+        """Return the image with another expression, in the kind it was given: bytes, PIL image or array.
 
-    async def _edit(self, images: Sequence[Image], edit: Edit, key: str | None, timeout: float | None) -> list[Any]:
-        signature, output, inputs = edit.request(images, await self.served())
-        answer = await self.predict(signature, inputs, outputs=[output], key=key, timeout=timeout)
-        return [edit.result(one, image) for one, image in zip(answer.outputs[output], images, strict=True)]
+        `expression` is the absolute target. `regions` limits what may change (None: everything). File bytes come back
+        as PNG, as JPEG where `jpeg_quality` is 1 to 100.
+        """
+        return (await self._edit([image], expression, regions, **options))[0]
+
+    async def _edit(
+        self,
+        images: Sequence[Image],
+        expression: Any,
+        regions: Sequence[str] | None,
+        **options: Unpack[EditOptions],
+    ) -> list[Any]:
+        edit = EditInputs(images, expression, regions, options.get("jpeg_quality", 0))
+        reply = await self._predict(edit.request, options.get("key"), options.get("timeout"))
+        return edit.results(reply.outputs)
 
     async def edit_many(
         self,
@@ -169,15 +194,16 @@ class AsyncSegHGANClient:
         *,
         batch_size: int = 4,
         in_flight: int = 4,
-        jpeg_quality: int = 0,
-        key: str | None = None,
+        **options: Unpack[EditOptions],
     ) -> AsyncIterator[Any]:
-        """Yield the edited images in order, reading at most `in_flight` batches ahead of what is consumed."""
-        edit = Edit(np.asarray(expression, np.float32), regions, jpeg_quality)
+        """Yield the edited images in order, reading at most `in_flight` batches ahead of what is consumed.
+
+        `expression` is one row for all. Images of one batch are of one kind; a change of kind ends the batch.
+        """
         running: deque[asyncio.Task[list[Any]]] = deque()
         try:
-            for batch in batches(images, batch_size, await self.served()):
-                running.append(asyncio.create_task(self._edit(batch, edit, key, None)))
+            for batch in batches(images, batch_size, await self.served(options.get("key") or "")):
+                running.append(asyncio.create_task(self._edit(batch, expression, regions, **options)))
                 if len(running) >= in_flight:
                     for edited in await running.popleft():
                         yield edited
@@ -190,22 +216,24 @@ class AsyncSegHGANClient:
 
     async def segment(self, image: Image, *, key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return class ids (S, S) uint8 and soft region masks (S, S, R) float32 in [0, 1] of an image."""
-        inputs = {"image": pixels(image, (await self.served()).image_size)[None]}
-        outputs = (await self.predict("segment", inputs, key=key)).outputs
+        outputs = (await self._predict(_of_pixels("segment", image), key)).outputs
         return outputs["labels"][0], outputs["regions"][0]
 
     async def analyze(self, image: Image, *, key: str | None = None) -> np.ndarray:
         """Return the expression (N,) float32 of an image."""
-        inputs = {"image": pixels(image, (await self.served()).image_size)[None]}
-        return (await self.predict("analyze", inputs, key=key)).outputs["expression"][0]
+        return (await self._predict(_of_pixels("analyze", image), key)).outputs["expression"][0]
 
     async def labels(self) -> tuple[str, ...]:
         """Return what each number of an expression stands for, as `AU12`; ModelNotFound where the export cannot tell."""
-        found = (await self.predict("labels", calls.labels_request(await self.served()), key="")).outputs["labels"]
-        return tuple(label.decode() for label in found[0])
+        reply = await self._predict(lambda served: ("labels", talk.labels_inputs(served), ()), "")
+        return tuple(label.decode() for label in reply.outputs["labels"][0])
 
     async def status(self) -> dict[int, tuple[str, str]]:
         """Return each version's state (AVAILABLE and so on) and error text, newest first."""
         request = messages.GetModelStatusRequest()
         request.model_spec.name = self.model
-        return calls.parse_status((await self._call(calls.STATUS, request))[0])
+        return talk.parse_status((await self._call(talk.STATUS, request))[0])
+
+
+def _of_pixels(signature: str, image: Image) -> Callable[[Served], tuple[str, Mapping[str, np.ndarray], Sequence[str]]]:
+    return lambda served: (signature, {"image": pixels(image, served.image_size)[None]}, ())

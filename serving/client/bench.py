@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from serving.client import channel as calls
-from serving.client.sync import ClientError, Retry, SegHGANClient
+from serving.client.channel import Retry
+from serving.client.errors import ClientError
+from serving.client.sync import SegHGANClient
+from serving.client.talk import Served
+from serving.signature import EXAMPLES
 
 
-def example(served: calls.Served, signature: str, batch: int) -> dict[str, np.ndarray]:
+def example(served: Served, signature: str, batch: int) -> dict[str, np.ndarray]:
     """Return inputs for a signature; ValueError where the model has no such signature."""
     if signature not in served.signatures:
         raise ValueError(f"`signature` must be one of {sorted(served.signatures)}. Received: {signature}")
@@ -23,10 +26,10 @@ def example(served: calls.Served, signature: str, batch: int) -> dict[str, np.nd
             inputs[name] = np.full(batch, _photo(served.image_size, random), object)
         elif spec.dtype == "uint8":
             inputs[name] = random.integers(0, 256, shape, np.uint8)
-        elif spec.dtype == "int32":
-            inputs[name] = np.full(shape, 90, np.int32)
-        else:
+        elif name == "image":
             inputs[name] = random.random(shape, np.float32)
+        else:
+            inputs[name] = np.full(shape, EXAMPLES[name], spec.dtype)
     return inputs
 
 

@@ -2,14 +2,14 @@
 
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from seghgan_tf import photos
-from serving import signature as contract
-from serving.client.channel import Served
+from serving.client.talk import Served
+from serving.signature import REGIONS
 
 Image = Any
 """A photo: file bytes (of any kind of picture), a PIL image, or an array (H, W, 3), uint8 or float32 in [-1, 1]."""
@@ -22,9 +22,9 @@ def region_columns(regions: Sequence[str] | None, count: int) -> np.ndarray:
     array([[0., 0., 0., 1.]], dtype=float32)
     """
     names = ("whole",) if regions is None else tuple(regions)
-    if unknown := [name for name in names if name not in contract.REGIONS]:
-        raise ValueError(f"`regions` must be among {list(contract.REGIONS)}. Received: {unknown}")
-    row = np.array([name in names for name in contract.REGIONS], np.float32)
+    if unknown := [name for name in names if name not in REGIONS]:
+        raise ValueError(f"`regions` must be among {list(REGIONS)}. Received: {unknown}")
+    row = np.array([name in names for name in REGIONS], np.float32)
     return np.tile(row, (count, 1))
 
 
@@ -67,39 +67,45 @@ def expressions(expression: Any, count: int, size: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Edit:
-    """How images are edited: the arguments that `edit` and `edit_many` share."""
+class EditInputs:
+    """An edit of images of one kind: the inputs of its signature and, from the outputs, images of that kind again."""
 
+    images: Sequence[Image]
     expression: Any
     regions: Sequence[str] | None = None
     jpeg_quality: int = 0
 
-    def request(self, images: Sequence[Image], served: Served) -> tuple[str, str, dict[str, np.ndarray]]:
-        """Return signature, output and inputs for images of one kind; ValueError where they do not fit the model."""
-        count = len(images)
+    def request(self, served: Served) -> tuple[str, dict[str, np.ndarray], list[str]]:
+        """Return signature, inputs and the output that is wanted; ValueError where they do not fit the model."""
+        images, count = self.images, len(self.images)
         rows = expressions(self.expression, count, served.expression_size)
         asked = {"expression": rows, "regions": region_columns(self.regions, count)}
         if is_photo(images[0]):
             encoded = np.empty(count, object)
             encoded[:] = [photo_bytes(image) for image in images]
             quality = np.full(count, self.jpeg_quality, np.int32)
-            return "edit_bytes", "edited_bytes", {"image_bytes": encoded, **asked, "jpeg_quality": quality}
+            return "edit_bytes", {"image_bytes": encoded, **asked, "jpeg_quality": quality}, ["edited_bytes"]
         arrays = [np.asarray(image) for image in images]
         if all(array.dtype == np.uint8 for array in arrays):
             side = served.image_size
             if any(array.shape != (side, side, 3) for array in arrays):
                 raise ValueError(f"`image` must have shape ({side}, {side}, 3). Received: {arrays[0].shape}")
-            return "serving_uint8", "edited", {"image": np.stack(arrays), **asked}
+            return "serving_uint8", {"image": np.stack(arrays), **asked}, ["edited"]
         stacked = np.stack([pixels(array, served.image_size) for array in arrays])
-        return "serving_default", "edited", {"image": stacked, **asked}
+        return "serving_default", {"image": stacked, **asked}, ["edited"]
 
-    def result(self, edited: Any, image: Image) -> Any:
-        """Return an edited image in the kind of the image that was sent."""
-        if not hasattr(image, "save"):
-            return edited
-        from PIL import Image as Pillow
+    def results(self, outputs: Mapping[str, np.ndarray]) -> list[Any]:
+        """Return the edited images in the kind of those that were sent."""
+        (edited,) = outputs.values()
+        return [_like(image, one) for image, one in zip(self.images, edited, strict=True)]
 
-        return Pillow.open(io.BytesIO(edited)).convert("RGB")
+
+def _like(image: Image, edited: Any) -> Any:
+    if not hasattr(image, "save"):
+        return edited
+    from PIL import Image as Pillow
+
+    return Pillow.open(io.BytesIO(edited)).convert("RGB")
 
 
 def _kind(image: Image) -> str:

@@ -1,39 +1,54 @@
-"""The client for any server of the export contract, TensorFlow Serving or the embedded one; needs no TensorFlow."""
+"""The client for threads: the asyncio client's code over a blocking connection. One client may be used by many threads."""
 
-import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 import numpy as np
 
-from serving import messages, tensors
-from serving.client import channel as calls
-from serving.client.channel import TLS, Retry, Served
-from serving.client.errors import ClientError, typed
-from serving.client.inputs import Edit, Image, batches, pixels
+from serving.client import talk
+from serving.client.aio import AsyncSegHGANClient, EditOptions
+from serving.client.channel import TLS, Retry
+from serving.client.inputs import Image, batches
+from serving.client.talk import Reply, Served
 
-__all__ = ["TLS", "ClientError", "Reply", "Retry", "SegHGANClient"]
+T = TypeVar("T")
 
 
-class Reply(NamedTuple):
-    """A server's answer: the version that gave it, its outputs, and what it says of itself (`x-served-by`)."""
+class _Blocking(AsyncSegHGANClient):
+    """The client whose coroutines never wait for a loop: calls block the thread. The channel is opened once and kept."""
 
-    version: int
-    outputs: dict[str, np.ndarray]
-    served_by: str
+    def __init__(self, target: str, tls: TLS | None, model: str, **options: Any) -> None:
+        super().__init__(target, tls, model, **options)
+        self._channel = self._open(grpc)
+
+    async def _send(self, method: str, request: Any, timeout: float) -> tuple[Any, Any]:
+        serialize = type(request).SerializeToString
+        made = self._channel.unary_unary(method, serialize, talk.REPLIES[method].FromString)
+        reply, call = made.with_call(request, timeout=timeout)
+        return reply, call.trailing_metadata()
+
+    async def close(self) -> None:
+        self._channel.close()
+
+
+def _now(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise RuntimeError("a blocking call waited for an event loop")
 
 
 class SegHGANClient:
-    """Edits, segments and analyzes faces on a server.
+    """Edits, segments and analyzes faces on a server; see `AsyncSegHGANClient` for the arguments.
 
-    `target` is `host:port` or `dns:///host:port`, whose addresses are used in turn. `version` or `label` chooses a
-    version for all calls; `canary` is the share of `key`s that get the label `canary` and the rest `stable`. `timeout`
-    is the deadline of a call in seconds, retries included. Every method raises a `ClientError` of a kind that says
-    what to do, and ValueError for arguments that do not fit the model.
+    Threads may share one client.
 
         with SegHGANClient("localhost:8500") as client:
             smile = client.edit(open("me.jpg", "rb").read(), client.analyze(photo) * 1.5, regions=["mouth"])
@@ -51,17 +66,8 @@ class SegHGANClient:
         timeout: float = 30.0,
         retry: Retry = Retry(),  # noqa: B008  # immutable
     ) -> None:
-        self.target, self.model, self.timeout = target, model, timeout
-        self._tls, self._choice = tls, calls.Choice(version, label, canary)
-        self._retries = calls.Retries(retry)
-        self._channel = self._open(4 << 20)
-        self._served: Served | None = None
-
-    def _open(self, limit: int) -> grpc.Channel:
-        options = calls.channel_options(limit, self._tls)
-        if self._tls is None:
-            return grpc.insecure_channel(self.target, options)
-        return grpc.secure_channel(self.target, self._tls.credentials(), options)
+        choice = {"version": version, "label": label, "canary": canary}
+        self._client = _Blocking(target, tls, model, timeout=timeout, retry=retry, **choice)
 
     def __enter__(self) -> Self:
         return self
@@ -73,40 +79,11 @@ class SegHGANClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._channel.close()
+        _now(self._client.close())
 
-    def _call(self, method: str, request: Any, timeout: float | None = None) -> tuple[Any, str]:
-        deadline = time.monotonic() + (timeout or self.timeout)
-        call = self._channel.unary_unary(
-            method,
-            request_serializer=lambda one: one.SerializeToString(),
-            response_deserializer=calls.REPLIES[method].FromString,
-        )
-        for attempt in range(1, self._retries.retry.attempts + 1):
-            remaining = max(deadline - time.monotonic(), 0.001)
-            try:
-                reply, finished = call.with_call(request, timeout=remaining, wait_for_ready=False)
-            except grpc.RpcError as error:
-                wait = self._retries.wait(error, attempt, deadline - time.monotonic())
-                if wait is None:
-                    raise typed(error, self.target) from None
-                time.sleep(wait)
-            else:
-                self._retries.succeeded()
-                trailing = {key: value for key, value in finished.trailing_metadata() or () if isinstance(value, str)}
-                return reply, trailing.get("x-served-by", "")
-        raise ClientError(f"{self.target}: no attempt was made")
-
-    def served(self) -> Served:
-        """Return the version and signatures of the model, asked for once; message sizes follow from them."""
-        if self._served is None:
-            request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
-            calls.fill_spec(request.model_spec, self.model, *self._choice.of(""))
-            served = calls.parse_metadata(self._call(calls.METADATA, request)[0])
-            small, self._channel = self._channel, self._open(served.message_bytes)
-            small.close()
-            self._served = served
-        return self._served
+    def served(self, key: str | None = "") -> Served:
+        """Return the version and signatures of the model; asked for again once another version has answered."""
+        return _now(self._client.served(key))
 
     def predict(
         self,
@@ -118,34 +95,17 @@ class SegHGANClient:
         timeout: float | None = None,
     ) -> Reply:
         """Run a signature as it is; `outputs` limits what comes back."""
-        served = self.served()
-        request = calls.predict_request(self.model, signature, inputs, *self._choice.of(key), outputs)
-        calls.check_size(request, served)
-        reply, served_by = self._call(calls.PREDICT, request, timeout)
-        arrays = {name: tensors.decode(proto) for name, proto in reply.outputs.items()}
-        return Reply(reply.model_spec.version.value, arrays, served_by)
+        return _now(self._client.predict(signature, inputs, outputs=outputs, key=key, timeout=timeout))
 
     def edit(
         self,
         image: Image,
         expression: Any,
         regions: Sequence[str] | None = None,
-        *,
-        jpeg_quality: int = 0,
-        key: str | None = None,
-        timeout: float | None = None,
+        **options: Unpack[EditOptions],
     ) -> Any:
-        """Return the image with another expression, in the kind it was given: bytes, PIL image or array.
-
-        `expression` is the absolute target. `regions` limits what may change (None: everything). File bytes come back
-        as PNG, as JPEG where `jpeg_quality` is 1 to 100.
-        """
-        return self._edit([image], Edit(expression, regions, jpeg_quality), key, timeout)[0]
-
-    def _edit(self, images: Sequence[Image], edit: Edit, key: str | None, timeout: float | None) -> list[Any]:
-        signature, output, inputs = edit.request(images, self.served())
-        edited = self.predict(signature, inputs, outputs=[output], key=key, timeout=timeout).outputs[output]
-        return [edit.result(one, image) for one, image in zip(edited, images, strict=True)]
+        """Return the image with another expression, in the kind it was given; see `AsyncSegHGANClient.edit`."""
+        return _now(self._client.edit(image, expression, regions, **options))
 
     def edit_many(
         self,
@@ -155,20 +115,18 @@ class SegHGANClient:
         *,
         batch_size: int = 4,
         in_flight: int = 4,
-        jpeg_quality: int = 0,
-        key: str | None = None,
+        **options: Unpack[EditOptions],
     ) -> Iterator[Any]:
-        """Yield the edited images in order, reading at most `in_flight` batches ahead of what is consumed.
+        """Yield the edited images in order, reading at most `in_flight` batches ahead; see `AsyncSegHGANClient.edit_many`."""
 
-        `expression` is one row for all. Images of one batch are of one kind; a change of kind ends the batch.
-        """
-        edit = Edit(np.asarray(expression, np.float32), regions, jpeg_quality)
-        self.served()
+        def edited(batch: Sequence[Image]) -> list[Any]:
+            return _now(self._client._edit(batch, expression, regions, **options))
+
         with ThreadPoolExecutor(in_flight) as pool:
             running: deque[Future[list[Any]]] = deque()
             try:
-                for batch in batches(images, batch_size, self.served()):
-                    running.append(pool.submit(self._edit, batch, edit, key, None))
+                for batch in batches(images, batch_size, self.served(options.get("key") or "")):
+                    running.append(pool.submit(edited, batch))
                     if len(running) >= in_flight:
                         yield from running.popleft().result()
                 while running:
@@ -179,22 +137,16 @@ class SegHGANClient:
 
     def segment(self, image: Image, *, key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return class ids (S, S) uint8 and soft region masks (S, S, R) float32 in [0, 1] of an image."""
-        inputs = {"image": pixels(image, self.served().image_size)[None]}
-        outputs = self.predict("segment", inputs, key=key).outputs
-        return outputs["labels"][0], outputs["regions"][0]
+        return _now(self._client.segment(image, key=key))
 
     def analyze(self, image: Image, *, key: str | None = None) -> np.ndarray:
         """Return the expression (N,) float32 of an image."""
-        inputs = {"image": pixels(image, self.served().image_size)[None]}
-        return self.predict("analyze", inputs, key=key).outputs["expression"][0]
+        return _now(self._client.analyze(image, key=key))
 
     def labels(self) -> tuple[str, ...]:
         """Return what each number of an expression stands for, as `AU12`; ModelNotFound where the export cannot tell."""
-        found = self.predict("labels", calls.labels_request(self.served()), key="").outputs["labels"]
-        return tuple(label.decode() for label in found[0])
+        return _now(self._client.labels())
 
     def status(self) -> dict[int, tuple[str, str]]:
         """Return each version's state (AVAILABLE and so on) and error text, newest first."""
-        request = messages.GetModelStatusRequest()
-        request.model_spec.name = self.model
-        return calls.parse_status(self._call(calls.STATUS, request)[0])
+        return _now(self._client.status())

@@ -6,7 +6,6 @@ The archive is a tar (plain or compressed) of version folders: `tar -C exports -
 """
 
 import argparse
-import hashlib
 import shutil
 import sys
 import tarfile
@@ -15,7 +14,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from serving.bundle import manifest as bundle
+from serving.bundle import manifest
 
 MAX_BYTES = 8 << 30
 """Largest archive, and the most that it may unpack to."""
@@ -36,7 +35,8 @@ def fetch(url: str, sha256: str, output: Path, timeout: float = 60.0) -> list[in
     archive, aside = output / ".archive.part", output / ".versions.part"
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        digest = _download(url, archive, timeout)
+        _download(url, archive, timeout)
+        digest = manifest.sha256(archive)
         if digest != sha256.lower():
             raise ValueError(f"`sha256` must be the archive's digest, which is {digest}. Received: {sha256}")
         _unpack(archive, aside)
@@ -46,16 +46,14 @@ def fetch(url: str, sha256: str, output: Path, timeout: float = 60.0) -> list[in
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _download(url: str, archive: Path, timeout: float) -> str:
-    digest, size = hashlib.sha256(), 0
+def _download(url: str, archive: Path, timeout: float) -> None:
+    size = 0
     with urllib.request.urlopen(url, timeout=timeout) as answer, archive.open("wb") as file:  # noqa: S310  # https or file
         while chunk := answer.read(1 << 20):
             size += len(chunk)
             if size > MAX_BYTES:
                 raise ValueError(f"`url` must give at most {MAX_BYTES} bytes. Received: more")
-            digest.update(chunk)
             file.write(chunk)
-    return digest.hexdigest()
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -69,18 +67,18 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _put(unpacked: Path, output: Path) -> list[int]:
-    versions = sorted(int(path.name) for path in unpacked.iterdir() if path.is_dir() and path.name.isdigit())
+    versions = manifest.versions(unpacked)
     if not versions:
         raise ValueError("The archive must hold version folders such as `1` at its top. Received: none")
-    for version in versions:
-        bundle.verify(unpacked / str(version))
-    for version in versions:
+    for folder in versions.values():
+        manifest.verify(folder)
+    for version, folder in versions.items():
         target = output / str(version)
         if target.exists():
-            bundle.verify(target)
+            manifest.verify(target)
         else:
-            (unpacked / str(version)).rename(target)
-    return versions
+            folder.rename(target)
+    return list(versions)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import grpc
 import numpy as np
 
-from serving import signature as contract
 from serving.server.errors import ServingError, invalid
+from serving.signature import LIMITS, Signature
 
 _SLICE = 0.1
 """How often one who waits looks whether its caller is still there, in seconds; shorter costs the others their time."""
@@ -120,25 +120,20 @@ class Gate:
             raise ServingError(grpc.StatusCode.CANCELLED, "The caller is gone.")
 
 
-_RANGES = {"image": (-1.0, 1.0), "regions": (0.0, 1.0)}
-
-
-def check_pictures(signature: contract.Signature, inputs: dict[str, np.ndarray], model: dict) -> None:
-    """Raise INVALID_ARGUMENT where a float input is not finite or out of its range, or a quality not 0..100.
+def check_pictures(signature: Signature, inputs: dict[str, np.ndarray], model: dict) -> None:
+    """Raise INVALID_ARGUMENT where an input is not finite or out of its range.
 
     `model` is the manifest's description, which gives the expression's range.
     """
-    ranges = _RANGES | {"expression": (float(model["expression"]["low"]), float(model["expression"]["high"]))}
+    limits = LIMITS | {"expression": (model["expression"]["low"], model["expression"]["high"])}
     for name, spec in signature.inputs.items():
-        array = inputs[name]
-        if spec.dtype == "float32" and name in ranges:
-            low, high = ranges[name]
-            smallest, largest = float(array.min()), float(array.max())
-            if not (np.isfinite(smallest) and np.isfinite(largest)):
-                raise invalid(f"`{name}` must be finite. Received: NaN or infinity")
-            if smallest < low - 1e-3 or largest > high + 1e-3:
-                raise invalid(
-                    f"`{name}` must lie in [{low:g}, {high:g}]. Received: values from {smallest:g} to {largest:g}"
-                )
-        elif name == "jpeg_quality" and (array.min() < 0 or array.max() > 100):
-            raise invalid(f"`{name}` must be 0 (PNG) to 100. Received: values from {array.min()} to {array.max()}")
+        if spec.dtype in ("bytes", "uint8"):
+            continue
+        smallest, largest = float(inputs[name].min()), float(inputs[name].max())
+        if not (np.isfinite(smallest) and np.isfinite(largest)):
+            raise invalid(f"`{name}` must be finite. Received: NaN or infinity")
+        low, high = limits.get(name, (smallest, largest))
+        if smallest < low - 1e-3 or largest > high + 1e-3:
+            raise invalid(
+                f"`{name}` must lie in [{low:g}, {high:g}]. Received: values from {smallest:g} to {largest:g}"
+            )

@@ -3,7 +3,7 @@
     engine = Engine(settings)            # reads configuration; nothing is loaded yet
     engine.start()                       # loads the models; ValueError where none can be served
     answer = engine.predict(read, deadline=time.monotonic() + 5, alive=lambda: True, protocol="rest")
-    engine.signatures("seghgan", version=None, label="stable")  # -> (version, {name: contract.Signature})
+    engine.signatures("seghgan", version=None, label="stable")  # -> (version, {name: Signature})
     engine.manifest("seghgan")           # -> the manifest of the version that would answer
     engine.status("seghgan")             # -> [VersionStatus(version, state, code, message)], newest first
     engine.ready()                       # every model and label answers, and the server is not draining
@@ -31,7 +31,6 @@ import grpc
 import numpy as np
 from prometheus_client.core import Metric
 
-from serving import signature as contract
 from serving.server.admission import Gate, check_pictures
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError
@@ -40,6 +39,7 @@ from serving.server.models_config import ModelConfig, read_models
 from serving.server.servable import Servable
 from serving.server.settings import Settings
 from serving.server.versions import Models, VersionStatus
+from serving.signature import Signature, message_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -241,7 +241,7 @@ class Engine:
 
     def signatures(
         self, model: str, version: int | None = None, label: str | None = None
-    ) -> tuple[int, dict[str, contract.Signature]]:
+    ) -> tuple[int, dict[str, Signature]]:
         """Return the version that would answer and its signatures."""
         with self.models.use(model, version, label) as servable:
             return servable.version, servable.signatures
@@ -288,7 +288,7 @@ class Engine:
         largest = 0
         for name in self.models.names:
             manifest = self.manifest(name)
-            largest = max(largest, contract.message_bytes(int(manifest["model"]["image_size"])))
+            largest = max(largest, message_bytes(int(manifest["model"]["image_size"])))
         return self.settings.max_message_bytes or largest
 
     def _gauges(self) -> Iterator[Metric]:

@@ -13,7 +13,6 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import classification_pb2, inference_pb2, model_management_pb2, regression_pb2
 
-from serving import messages
 from serving.server import tls
 from serving.server.engine import SHED, Engine
 from serving.server.errors import ServingError
@@ -47,14 +46,7 @@ class _Active:
 def _trailing(request_id: str, error: ServingError | None, compatible: bool) -> tuple[tuple[str, str | bytes], ...]:
     metadata: list[tuple[str, str | bytes]] = [("x-served-by", "embedded"), ("x-request-id", request_id)]
     if error is not None and error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not compatible:
-        seconds = error.retry_after or 0.05
-        status = messages.Status(code=error.code.value[0], message=error.message)
-        hint = messages.RetryInfo()
-        hint.retry_delay.FromMilliseconds(max(1, int(seconds * 1000)))
-        detail = status.details.add()
-        detail.type_url = "type.googleapis.com/google.rpc.RetryInfo"
-        detail.value = hint.SerializeToString()
-        metadata.append(("grpc-status-details-bin", status.SerializeToString()))
+        metadata.append(("grpc-retry-pushback-ms", str(max(20, int((error.retry_after or 0.05) * 1000)))))
     return tuple(metadata)
 
 

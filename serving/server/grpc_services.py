@@ -15,8 +15,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving import tensors
-from serving.client import replies
-from serving.server import tls
+from serving.server import replies, tls
 from serving.server.engine import Engine, Request
 from serving.server.errors import ServingError, invalid
 from serving.server.models_config import parse_models

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from serving import signature as contract
 from serving.server.errors import ServingError, invalid
+from serving.signature import Signature, Spec
 
 MAX_DEPTH = 32
 """Deepest nesting of lists and objects in a request."""
@@ -76,7 +76,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
     return name or "serving_default"
 
 
-def inputs(document: Mapping[str, Any], signature: contract.Signature) -> tuple[dict[str, np.ndarray], bool]:
+def inputs(document: Mapping[str, Any], signature: Signature) -> tuple[dict[str, np.ndarray], bool]:
     """Return the inputs of a request by name, and whether it came in the row format."""
     rows = "instances" in document
     if rows == ("inputs" in document):
@@ -101,7 +101,7 @@ def _is_base64(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"b64"}
 
 
-def _columns(instances: Any, signature: contract.Signature) -> dict[str, list[Any]]:
+def _columns(instances: Any, signature: Signature) -> dict[str, list[Any]]:
     wanted = set(signature.inputs)
     if not isinstance(instances, list) or not instances:
         raise invalid("`instances` must be a list of at least one example. Received: another value")
@@ -117,10 +117,10 @@ def _columns(instances: Any, signature: contract.Signature) -> dict[str, list[An
     return {next(iter(wanted)): instances}
 
 
-def array(name: str, value: Any, spec: contract.Spec) -> np.ndarray:
+def array(name: str, value: Any, spec: Spec) -> np.ndarray:
     """Return nested lists as an array of a spec's dtype and rank; INVALID_ARGUMENT where they are ragged or of other types.
 
-    >>> array("regions", [[1, 0.5]], contract.Spec("float32", (None, 2)))
+    >>> array("regions", [[1, 0.5]], Spec("float32", (None, 2)))
     array([[1. , 0.5]], dtype=float32)
     """
     shape: list[int] = []

@@ -29,9 +29,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from serving.client import replies
 from serving.server import engine as engines
-from serving.server import rest_json
+from serving.server import replies, rest_json
 from serving.server.engine import SHED, Engine
 from serving.server.errors import ServingError, invalid
 from serving.server.metrics import CONTENT_TYPE

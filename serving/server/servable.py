@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from serving import signature as contract
 from serving import tensors
-from serving.bundle import manifest as bundle
+from serving.bundle.check import check_export
+from serving.bundle.warmup import read_warmup
 from serving.server.batching import BATCH_SIZE, Batching, batched
 from serving.server.errors import ServingError, invalid
+from serving.signature import Signature, Spec, from_definitions
 
 _STATUS = {number: code for code in grpc.StatusCode for number in [code.value[0]]}
 """TensorFlow and gRPC number their status codes alike."""
@@ -37,10 +38,9 @@ class Servable:
     """
 
     def __init__(self, name: str, version: int, folder: Path, batching: Batching | None, warmup: bool = True) -> None:
-        contract.check_export(folder)
+        self.manifest = check_export(folder)
         self.name = name
         self.version = version
-        self.manifest = bundle.read_manifest(folder)
         self._batching = batching
         self._examples: Counter[tuple[str, int]] = Counter()
         self._graph = tf.Graph()
@@ -49,7 +49,8 @@ class Servable:
         self._session = tf.compat.v1.Session(graph=self._graph, config=options)
         try:
             meta = self._load(folder)
-            self.signatures = contract.graph_signatures(meta)
+            self.definitions = dict(meta.signature_def)
+            self.signatures = from_definitions(self.definitions)
             self._calls = {key: self._callables(key, meta.signature_def[key]) for key in self.signatures}
             if warmup:
                 self._warm_up(folder)
@@ -89,17 +90,19 @@ class Servable:
         self._session.close()
 
     def _warm_up(self, folder: Path) -> None:
-        for request in bundle.read_warmup(folder):
+        for request in read_warmup(folder):
             inputs = {key: tensors.decode(proto) for key, proto in request.inputs.items()}
             try:
-                outputs = self.run(request.model_spec.signature_name or "serving_default", inputs)
+                key = request.model_spec.signature_name or "serving_default"
+                self.check(key, inputs)
+                outputs = self.run(key, inputs)
             except ServingError as error:
                 raise ValueError(f"The warmup requests must run ({error.message}). Received: {folder}") from error
             for name, array in outputs.items():
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
                     raise ValueError(f"The answers to the warmup requests must be finite. Received: NaN in `{name}`")
 
-    def signature(self, key: str) -> contract.Signature:
+    def signature(self, key: str) -> Signature:
         """Return a signature's specs; FAILED_PRECONDITION where the model has no such signature."""
         if key not in self.signatures:
             raise ServingError(
@@ -169,7 +172,7 @@ def _short(names: list[str]) -> str:
     return f"{shown}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _check_input(name: str, array: np.ndarray, spec: contract.Spec) -> None:
+def _check_input(name: str, array: np.ndarray, spec: Spec) -> None:
     dtype = "bytes" if array.dtype == object else array.dtype.name
     if dtype != spec.dtype:
         raise invalid(f"`{name}` must be {spec.dtype}. Received: {dtype}")

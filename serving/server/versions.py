@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import grpc
 
+from serving.bundle.manifest import versions
 from serving.server.errors import ServingError, invalid, scrubbed
 from serving.server.models_config import ModelConfig
 from serving.server.servable import Servable
@@ -185,11 +186,7 @@ class Models:
 
     def _scan(self, name: str, config: ModelConfig) -> set[int]:
         try:
-            present = {
-                int(path.name)
-                for path in config.base_path.iterdir()
-                if path.name.isascii() and path.name.isdigit() and path.name == str(int(path.name)) and path.is_dir()
-            }
+            present = set(versions(config.base_path))
         except OSError as error:
             self._trouble(name, f"`base_path` cannot be read: {error.strerror}")
             return set()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.bundle import manifest as bundle
+from serving.bundle.manifest import sha256, verify
 from serving.release import fetch
 
 MODEL = {
@@ -28,7 +28,7 @@ def exports(tmp_path: Path) -> Path:
     (folder / "variables").mkdir(parents=True)
     for name in ("saved_model.pb", "variables/variables.index"):
         (folder / name).write_bytes(name.encode())
-    files = {name: bundle.sha256(folder / name) for name in ("saved_model.pb", "variables/variables.index")}
+    files = {name: sha256(folder / name) for name in ("saved_model.pb", "variables/variables.index")}
     manifest = {"manifest_version": 1, "model": MODEL, "ops": [], "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return tmp_path / "exports"
@@ -52,7 +52,7 @@ def test_an_archive_becomes_version_folders(exports, tmp_path, capsys):
     url, digest = packed(exports, tmp_path / "models.tar")
     arguments = ["--url", url, "--sha256", digest, "--output", str(tmp_path / "served")]
     assert fetch.main(arguments) == 0
-    assert bundle.verify(tmp_path / "served" / "1")["manifest_version"] == 1
+    assert verify(tmp_path / "served" / "1")["manifest_version"] == 1
     assert fetch.main(arguments) == 0, "a container that starts again finds its files in place"
     assert sorted(path.name for path in (tmp_path / "served").iterdir()) == ["1"]
     assert "versions [1]" in capsys.readouterr().err

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from serving import signature as contract
-from serving.bundle import manifest as bundle
+from serving.bundle.check import check_export
+from serving.bundle.manifest import write_manifest
+from serving.bundle.warmup import write_warmup
+from serving.signature import ADDED, REGIONS, model_signatures, tensor_specs
 
 LABELS = ["AU06", "AU12", "AU25"]
 
@@ -18,7 +20,7 @@ LABELS = ["AU06", "AU12", "AU25"]
 def description(size: int) -> dict:
     return {
         "image_size": size,
-        "regions": list(contract.REGIONS),
+        "regions": list(REGIONS),
         "classes": [f"class_{i}" for i in range(19)],
         "label_order": "celebamask-hq/g_mask/1",
         "expression": {"labels": LABELS, "low": 0.0, "high": 1.0, "one_hot": False, "scale": 5.0},
@@ -116,22 +118,22 @@ class FakeModel(tf.Module):
         }
 
 
-def write_export(root: Path, version: int = 1, strength: float = 0.5, size: int = 32, layers: int = 0) -> Path:
-    """Write EXPORT/<version>, whole or not at all, and return it."""
+def write_export(
+    root: Path, version: int = 1, strength: float = 0.5, size: int = 32, layers: int = 0, older: bool = False
+) -> Path:
+    """Write EXPORT/<version>, whole or not at all, and return it; an `older` one lacks what was added since."""
     model = FakeModel(size, strength, layers)
-    functions = {}
-    for name, signature in contract.signatures(size, len(LABELS)).items():
-        specs = {
-            key: tf.TensorSpec(spec.shape, tf.string if spec.dtype == "bytes" else spec.dtype, name=key)
-            for key, spec in signature.inputs.items()
-        }
-        functions[name] = tf.function(model.endpoints()[name], autograph=False).get_concrete_function(**specs)
+    functions = {
+        name: tf.function(model.endpoints()[name], autograph=False).get_concrete_function(**tensor_specs(signature))
+        for name, signature in model_signatures(description(size)).items()
+        if not older or name not in ADDED
+    }
     aside = Path(root) / f".{version}.part"
     shutil.rmtree(aside, ignore_errors=True)
     tf.saved_model.save(model, str(aside), signatures=functions)
-    bundle.write_warmup(aside, description(size))
-    bundle.write_manifest(aside, description(size), {"strength": strength})
-    contract.check_export(aside)
+    write_warmup(aside, size)
+    write_manifest(aside, description(size), {"strength": strength})
+    check_export(aside)
     return aside.rename(Path(root) / str(version))
 
 

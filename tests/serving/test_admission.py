@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from serving import tensors
-from serving.client import Retry, SegHGANClient
-from serving.client import channel as calls
+from serving.client import SegHGANClient, talk
 from serving.server.admission import Gate
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError, scrubbed
@@ -122,24 +121,29 @@ def _blocked(engine: Any, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def analyze() -> bytes:
-    request = calls.predict_request("seghgan", "analyze", {"image": np.zeros((1, 32, 32, 3), np.float32)}, None, None)
+    request = talk.predict_request("seghgan", "analyze", {"image": np.zeros((1, 32, 32, 3), np.float32)})
     return bytes(request.SerializeToString())
 
 
-def test_overload_is_shed_with_retry_info_and_status_calls_still_answer(
+def pushback(call: Any) -> int:
+    """Return after how many milliseconds gRPC's retries are to come again."""
+    return int(dict(call.trailing_metadata())["grpc-retry-pushback-ms"])
+
+
+def test_overload_is_shed_with_a_time_to_come_again_and_status_calls_still_answer(
     run_server: Callable[..., Any], export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with run_server(model_dir=export, max_in_flight=2, max_waiting=1) as (engine, address):
         release = _blocked(engine, monkeypatch)
         with grpc.insecure_channel(address) as channel, SegHGANClient(address) as client:
-            predict = channel.unary_unary(calls.PREDICT)
+            predict = channel.unary_unary(talk.PREDICT)
             kept = [predict.future(analyze(), timeout=30) for _ in range(3)]
             while engine.gate.queued < 1:
                 time.sleep(0.005)
             with pytest.raises(grpc.RpcError) as shed:
                 predict(analyze(), timeout=30)
             assert shed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert calls.retry_after(shed.value) > 0
+            assert pushback(shed.value) > 0
             assert client.status() == {1: ("AVAILABLE", "")}
             assert client.served().version == 1
             release.set()
@@ -157,12 +161,12 @@ def test_a_full_server_turns_away_before_the_request_arrives(run_server: Callabl
 
     with run_server(model_dir=export, max_in_flight=1, max_waiting=0) as (engine, address):
         with engine.gate.enter(), grpc.insecure_channel(address) as channel:
-            sending = channel.stream_unary(calls.PREDICT).future(unsent(), timeout=20)
+            sending = channel.stream_unary(talk.PREDICT).future(unsent(), timeout=20)
             assert sending.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             never.set()
             assert ("x-served-by", "embedded") in list(sending.trailing_metadata())
-            assert calls.retry_after(sending) > 0
-            unknown = channel.unary_unary(f"{calls.PREDICT}s").future(b"", timeout=20)
+            assert pushback(sending) > 0
+            unknown = channel.unary_unary(f"{talk.PREDICT}s").future(b"", timeout=20)
             assert unknown.code() is grpc.StatusCode.UNIMPLEMENTED
         assert 'seghgan_shed_total{code="RESOURCE_EXHAUSTED",protocol="grpc"} 1.0' in engine.metrics.render().decode()
 
@@ -173,7 +177,7 @@ def test_cancelled_and_late_calls_are_dropped_before_they_run(
     with run_server(model_dir=export, max_in_flight=1, max_waiting=60) as (engine, address):
         release = _blocked(engine, monkeypatch)
         with grpc.insecure_channel(address) as channel:
-            predict = channel.unary_unary(calls.PREDICT)
+            predict = channel.unary_unary(talk.PREDICT)
             first = predict.future(analyze(), timeout=30)
             while engine.gate.inside < 1:
                 time.sleep(0.005)
@@ -200,11 +204,11 @@ def test_requests_that_arrive_together_run_as_one_batch(
     )
     with run_server(model_dir=export, batching_parameters_file=slow, max_in_flight=9) as (engine, address):
         with grpc.insecure_channel(address) as channel:
-            predict = channel.unary_unary(calls.PREDICT, response_deserializer=calls.REPLIES[calls.PREDICT].FromString)
+            predict = channel.unary_unary(talk.PREDICT, response_deserializer=talk.REPLIES[talk.PREDICT].FromString)
             futures = []
             for i in range(9):
                 picture = np.full((1, 32, 32, 3), i / 10, np.float32)
-                request = calls.predict_request("seghgan", "analyze", {"image": picture}, None, None)
+                request = talk.predict_request("seghgan", "analyze", {"image": picture})
                 futures.append(predict.future(request.SerializeToString(), timeout=30))
             values = [tensors.decode(future.result().outputs["expression"])[0, 0] for future in futures]
         np.testing.assert_allclose(values, [(i / 10 + 1) / 2 for i in range(9)], atol=1e-5)
@@ -267,20 +271,3 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None
 def test_error_texts_lose_paths_and_node_names_and_stay_short() -> None:
     assert scrubbed("cannot open /home/me/models/1/saved_model.pb") == "cannot open <path>"
     assert len(scrubbed("x" * 5000)) < 1100
-
-
-def test_the_retry_budget_bounds_retries() -> None:
-    class Busy(grpc.RpcError):
-        def code(self) -> grpc.StatusCode:
-            return grpc.StatusCode.UNAVAILABLE
-
-        def details(self) -> str:
-            return ""
-
-        def trailing_metadata(self) -> tuple[()]:
-            return ()
-
-    retries = calls.Retries(Retry(budget=3))
-    assert [retries.wait(Busy(), 1, 10.0) is not None for _ in range(5)] == [True, True, True, False, False]
-    assert calls.Retries(Retry(attempts=2)).wait(Busy(), 2, 10.0) is None
-    assert calls.Retries(Retry()).wait(Busy(), 1, 0.001) is None

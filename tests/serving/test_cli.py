@@ -1,15 +1,17 @@
 """`seghgan edit --server` knows the model's action units from the server; an emotion sets every one of them."""
 
 import io
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fake_export import write_export
 from PIL import Image
 from typer.testing import CliRunner
 
 from seghgan_tf.cli import app
-from serving.client import channel as calls
 from serving.client.errors import ModelNotFound
 
 
@@ -37,17 +39,15 @@ def test_neutral_sets_every_action_unit_to_nothing(address: str, photo: Path) ->
     assert (edited(address, photo, "--au", "AU12=0") > 0).all()
 
 
-def test_an_older_export_is_edited_with_named_labels(
-    address: str, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def untold(_: object) -> None:
-        raise ModelNotFound("older")
-
-    monkeypatch.setattr(calls, "labels_request", untold)
-    changed = edited(address, photo, "--space", "AU06,AU12,AU25", "--emotion", "happy")
-    np.testing.assert_array_equal(changed, round(127.5 * 0.5 * (0.6 + 0.8 + 0.4) / 3))
-    arguments = ["edit", str(photo), "--out", "x.png", "--server", address, "--au", "AU12=1"]
-    assert isinstance(CliRunner().invoke(app, arguments).exception, ModelNotFound)
-    wrong = CliRunner().invoke(app, [*arguments, "--space", "AU12"])
-    assert wrong.exit_code == 2
-    assert "3 labels" in wrong.output
+def test_an_older_export_is_edited_with_named_labels(run_server: Any, tmp_path: Path, photo: Path) -> None:
+    write_export(tmp_path / "older", older=True)
+    with run_server(model_dir=tmp_path / "older") as (_, address):
+        changed = edited(address, photo, "--space", "AU06,AU12,AU25", "--emotion", "happy")
+        np.testing.assert_array_equal(changed, round(127.5 * 0.5 * (0.6 + 0.8 + 0.4) / 3))
+        arguments = ["edit", str(photo), "--out", "x.png", "--server", address, "--au", "AU12=1"]
+        untold = CliRunner().invoke(app, arguments).exception
+        assert isinstance(untold, ModelNotFound)
+        assert re.search(r"manifest.json.*seghgan export.*--space", str(untold))
+        wrong = CliRunner().invoke(app, [*arguments, "--space", "AU12"])
+        assert wrong.exit_code == 2
+        assert "3 labels" in wrong.output

@@ -2,7 +2,10 @@
 
 import asyncio
 import io
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from concurrent import futures
@@ -12,13 +15,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from fake_export import write_export
 from PIL import Image
 
-from serving import signature as contract
-from serving.client import SegHGANClient
-from serving.client import channel as calls
-from serving.client.aio import AsyncSegHGANClient
-from serving.client.channel import Retry, Served
+from serving.client import AsyncSegHGANClient, Retry, SegHGANClient, talk
 from serving.client.errors import ClientError, InvalidRequest, ModelNotFound, ServerBusy, ServerUnavailable
 from serving.server.servable import Servable
 
@@ -72,14 +72,6 @@ def test_segment_and_analyze(client: SegHGANClient, face: np.ndarray) -> None:
 
 def test_the_server_tells_what_an_expression_holds(client: SegHGANClient) -> None:
     assert client.labels() == ("AU06", "AU12", "AU25")
-
-
-def test_an_older_export_without_labels_is_named() -> None:
-    with SegHGANClient("localhost:1") as client:
-        older = {name: one for name, one in contract.signatures(32, 3).items() if name not in contract.ADDED}
-        client._served = Served(1, older)
-        with pytest.raises(ModelNotFound, match=r"manifest.json.*seghgan export.*--space"):
-            client.labels()
 
 
 def test_edit_many_keeps_order_and_reads_no_further_ahead_than_it_may(client: SegHGANClient) -> None:
@@ -180,13 +172,13 @@ def test_an_answer_beyond_the_message_limit_says_what_to_do(run_server: Any, exp
         assert client.edit(noise_jpeg(), FULL, jpeg_quality=10).startswith(b"\xff\xd8\xff")
 
 
-def test_an_answer_beyond_the_clients_own_limit_says_what_to_do(address: str, face: np.ndarray) -> None:
-    with SegHGANClient(address, retry=Retry(attempts=1)) as client:
-        client.served()
-        client._channel.close()
-        client._channel = client._open(1000)
-        with pytest.raises(InvalidRequest, match=r"larger than max.*fewer images at once.*jpeg_quality=90"):
-            client.edit(face, FULL)
+def test_a_request_beyond_the_servers_own_limit_says_what_to_do(run_server: Any, export_v1: Path) -> None:
+    with (
+        run_server(model_dir=export_v1.parent, max_message_bytes=20_000) as (_, target),
+        SegHGANClient(target) as client,
+        pytest.raises(InvalidRequest, match=r"larger than max.*fewer images at once.*jpeg_quality=90"),
+    ):
+        client.predict("analyze", {"image": np.zeros((2, 32, 32, 3), np.float32)})
 
 
 def test_the_answering_version_can_be_chosen(address: str, face: np.ndarray) -> None:
@@ -199,10 +191,10 @@ def test_the_answering_version_can_be_chosen(address: str, face: np.ndarray) -> 
 
 
 def test_the_canary_split_is_sticky_and_has_its_share() -> None:
-    labels = [calls.canary_label(f"user {i}", 0.2) for i in range(2000)]
-    assert labels == [calls.canary_label(f"user {i}", 0.2) for i in range(2000)]
+    labels = [talk.canary_label(f"user {i}", 0.2) for i in range(2000)]
+    assert labels == [talk.canary_label(f"user {i}", 0.2) for i in range(2000)]
     assert 320 < labels.count("canary") < 480
-    grown = [calls.canary_label(f"user {i}", 0.5) for i in range(2000)]
+    grown = [talk.canary_label(f"user {i}", 0.5) for i in range(2000)]
     assert all(later == "canary" for first, later in zip(labels, grown, strict=True) if first == "canary")
 
 
@@ -270,7 +262,7 @@ BUSY, GONE = grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE
 
 def test_busy_and_unavailable_are_retried(stub: Any) -> None:
     made, target = stub(BUSY, GONE)
-    with SegHGANClient(target, retry=Retry(first=0.001)) as client:
+    with SegHGANClient(target, retry=Retry(first=0.02)) as client:
         assert client.status() == {}
     assert made.calls == 3
 
@@ -278,7 +270,7 @@ def test_busy_and_unavailable_are_retried(stub: Any) -> None:
 def test_retries_end(stub: Any) -> None:
     made, target = stub(*[BUSY] * 10)
     with (
-        SegHGANClient(target, retry=Retry(attempts=3, first=0.001)) as client,
+        SegHGANClient(target, retry=Retry(attempts=3, first=0.02)) as client,
         pytest.raises(ServerBusy, match="fewer"),
     ):
         client.status()
@@ -287,19 +279,19 @@ def test_retries_end(stub: Any) -> None:
 
 def test_the_retry_budget_bounds_all_calls_together(stub: Any) -> None:
     made, target = stub(*[BUSY] * 100)
-    with SegHGANClient(target, retry=Retry(attempts=4, first=0.001, budget=5.0, refill=0.5)) as client:
+    with SegHGANClient(target, retry=Retry(attempts=4, first=0.02, budget=10, refill=1.0)) as client:
         for _ in range(10):
             with pytest.raises(ServerBusy):
                 client.status()
-        assert made.calls == 10 + 5
+        assert made.calls == 10 + 3  # more than half of the tokens must be left
         made.codes.clear()
-        client.status()
-        client.status()
-        assert made.calls == 17
+        for _ in range(8):
+            client.status()
         made.codes.extend([BUSY] * 10)
+        before = made.calls
         with pytest.raises(ServerBusy):
             client.status()
-    assert made.calls == 17 + 2
+    assert made.calls == before + 3
 
 
 @pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c not in (BUSY, GONE, grpc.StatusCode.OK)])
@@ -333,8 +325,61 @@ def test_asyncio_retries_and_hedges(stub: Any) -> None:
     retried, target = stub(BUSY, GONE)
 
     async def status() -> None:
-        async with AsyncSegHGANClient(target, retry=Retry(first=0.001)) as client:
+        async with AsyncSegHGANClient(target, retry=Retry(first=0.02)) as client:
             assert await client.status() == {}
 
     asyncio.run(status())
     assert retried.calls == 3
+
+
+def test_a_client_is_shared_by_threads_from_its_first_call_on(run_server: Any, export_v1: Path) -> None:
+    begin = threading.Barrier(32)
+    with run_server(model_dir=export_v1.parent) as (_, target), SegHGANClient(target) as client:
+
+        def ask(number: int) -> int:
+            begin.wait(30)
+            return int(client.edit(np.full((32, 32, 3), number, np.uint8), FULL)[0, 0, 0])
+
+        with futures.ThreadPoolExecutor(32) as pool:
+            assert list(pool.map(ask, range(32))) == [number + 64 for number in range(32)]
+
+
+def test_a_swap_to_another_image_size_is_noticed(run_server: Any, export: Path) -> None:
+    photo = np.random.default_rng(1).integers(0, 190, (50, 70, 3), np.uint8)
+    with run_server(model_dir=export) as (engine, target), SegHGANClient(target) as client:
+        assert client.segment(Image.fromarray(photo))[0].shape == (32, 32)
+        write_export(export, 2, size=48)
+        engine.models.poll()
+        assert client.segment(Image.fromarray(photo))[0].shape == (48, 48)
+        assert client.served().image_size == 48
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(address: str) -> None:
+    code = f"""
+from serving.client import SegHGANClient
+for host in ("localhost", "127.0.0.1", "dns:///localhost", "ipv4:127.0.0.1"):
+    with SegHGANClient(host + ":{address.rpartition(":")[2]}", timeout=20) as client:
+        print(client.served().version)
+"""
+    proxied = os.environ | {"http_proxy": "http://127.0.0.1:9", "no_proxy": "", "no_grpc_proxy": ""}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=proxied, timeout=120)
+    assert ran.stdout.split() == ["1"] * 4, ran.stderr[-500:]
+
+
+def test_a_slow_answer_is_hedged_and_the_first_one_taken(embedded: Any, face: np.ndarray) -> None:
+    engine, address = embedded
+    before = engine.runs
+
+    async def edited() -> Any:
+        async with AsyncSegHGANClient(address, hedge=1e-6) as client:
+            return await client.edit(face, FULL)
+
+    np.testing.assert_array_equal(asyncio.run(edited()), np.clip(face + 63.75, 0, 255).round().astype(np.uint8))
+    assert engine.runs > before
+
+
+def test_retries_beyond_grpcs_own_limits_are_refused() -> None:
+    with pytest.raises(ValueError, match="`first` must be at least"):
+        Retry(first=0.001)
+    with pytest.raises(ValueError, match="`attempts` must be 1 to 5"):
+        Retry(attempts=6)

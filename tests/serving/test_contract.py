@@ -8,20 +8,23 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from serving import signature as contract
-from serving.bundle import manifest as bundle
+from serving.bundle.check import check_export, check_ops, check_signatures
+from serving.bundle.graph import read_graph
+from serving.bundle.manifest import read_manifest, verify
+from serving.bundle.warmup import WARMUP, read_warmup
+from serving.signature import Spec, signatures
 
 
 def test_an_export_that_keeps_the_contract_passes(export_v1: Path) -> None:
-    contract.check_export(export_v1)
+    check_export(export_v1)
 
 
 def test_the_manifest_describes_model_signatures_operations_and_files(export_v1: Path) -> None:
-    manifest = bundle.read_manifest(export_v1)
+    manifest = read_manifest(export_v1)
     assert manifest["manifest_version"] == 1
     assert manifest["package"] == "seghgan-tf"
     assert manifest["signatures"]["analyze"]["outputs"]["expression"] == {"dtype": "float32", "shape": [None, 3]}
-    assert set(manifest["files"]) >= {"saved_model.pb", bundle.WARMUP.as_posix()}
+    assert set(manifest["files"]) >= {"saved_model.pb", WARMUP.as_posix()}
     assert "MatMul" not in manifest["ops"]
     assert "DecodePng" in manifest["ops"]
 
@@ -47,9 +50,9 @@ print(float(out["edited"][0, 0, 0, 0]), float(out["edited"][1, -1, 0, 0]))
 def test_warmup_covers_every_signature_in_several_batch_sizes(export_v1: Path) -> None:
     seen = {
         (request.model_spec.signature_name, next(iter(request.inputs.values())).tensor_shape.dim[0].size)
-        for request in bundle.read_warmup(export_v1)
+        for request in read_warmup(export_v1)
     }
-    assert seen == {(name, size) for name in contract.signatures(32, 3) for size in (1, 2, 4, 8)}
+    assert seen == {(name, size) for name in signatures(32, 3) for size in (1, 2, 4, 8)}
 
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.data-00000-of-00001"])
@@ -59,17 +62,17 @@ def test_a_changed_byte_is_refused(export: Path, name: str) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"does not have the SHA-256"):
-        bundle.verify(export / "1")
+        verify(export / "1")
 
 
 def test_missing_and_unlisted_files_are_refused(export: Path) -> None:
     (export / "1" / "extra.txt").write_text("x")
     with pytest.raises(ValueError, match=r"does not list: \['extra.txt'\]"):
-        bundle.verify(export / "1")
+        verify(export / "1")
     (export / "1" / "extra.txt").unlink()
     (export / "1" / "saved_model.pb").unlink()
     with pytest.raises(ValueError, match=r"lacks \['saved_model.pb'\]"):
-        bundle.verify(export / "1")
+        verify(export / "1")
 
 
 def test_symbolic_links_are_refused(export: Path, tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_symbolic_links_are_refused(export: Path, tmp_path: Path) -> None:
     (export / "1" / "fingerprint.pb").rename(target)
     (export / "1" / "fingerprint.pb").symlink_to(target)
     with pytest.raises(ValueError, match="symbolic links"):
-        bundle.verify(export / "1")
+        verify(export / "1")
 
 
 @pytest.mark.parametrize("name", ["../2/saved_model.pb", "/etc/hostname", "a/../../b", "..\\x"])
@@ -87,14 +90,14 @@ def test_names_that_leave_the_folder_are_refused(export: Path, name: str) -> Non
     manifest["files"][name] = "0" * 64
     path.write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="inside the export"):
-        bundle.verify(export / "1")
+        verify(export / "1")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"manifest_version": 2}', '{"manifest_version": 1}'])
 def test_a_broken_manifest_is_refused(export: Path, text: str) -> None:
     (export / "1" / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match=r"manifest.json"):
-        bundle.verify(export / "1")
+        verify(export / "1")
 
 
 def _save(folder: Path, function: tf.types.experimental.GenericFunction, *specs: tf.TensorSpec) -> Path:
@@ -126,7 +129,7 @@ def test_operations_that_reach_files_or_python_are_refused(tmp_path: Path, opera
     function = tf.function(lambda name: {"out": FORBIDDEN[operation](name)}, autograph=False)
     folder = _save(tmp_path / "1", function, tf.TensorSpec((), tf.string, "name"))
     with pytest.raises(ValueError, match=rf"may not hold the operations .*{operation}"):
-        contract.check_ops(contract.read_graph(folder))
+        check_ops(read_graph(folder))
 
 
 def test_forbidden_operations_hide_in_no_branch(tmp_path: Path) -> None:
@@ -135,20 +138,20 @@ def test_forbidden_operations_hide_in_no_branch(tmp_path: Path) -> None:
 
     folder = _save(tmp_path / "1", tf.function(branch, autograph=False), tf.TensorSpec((), tf.string, "name"))
     with pytest.raises(ValueError, match="ReadFile"):
-        contract.check_ops(contract.read_graph(folder))
+        check_ops(read_graph(folder))
 
 
 def test_other_signatures_names_shapes_and_dtypes_are_refused() -> None:
-    good = contract.signatures(32, 3)
+    good = signatures(32, 3)
     with pytest.raises(ValueError, match="must have the signatures"):
-        contract.check_signatures({"serving_default": good["serving_default"]}, good)
-    image = contract.Spec("float32", (1, 32, 32, 3))
+        check_signatures({"serving_default": good["serving_default"]}, good)
+    image = Spec("float32", (1, 32, 32, 3))
     with pytest.raises(ValueError, match=r"`analyze` input `image` must be"):
-        contract.check_signatures(good | {"analyze": good["analyze"]._replace(inputs={"image": image})}, good)
-    doubled = {"expression": contract.Spec("float64", (None, 3))}
+        check_signatures(good | {"analyze": good["analyze"]._replace(inputs={"image": image})}, good)
+    doubled = {"expression": Spec("float64", (None, 3))}
     with pytest.raises(ValueError, match=r"`analyze` output `expression` must be"):
-        contract.check_signatures(good | {"analyze": good["analyze"]._replace(outputs=doubled)}, good)
+        check_signatures(good | {"analyze": good["analyze"]._replace(outputs=doubled)}, good)
     with pytest.raises(ValueError, match=r"`analyze` must have the outputs"):
-        contract.check_signatures(good | {"analyze": good["analyze"]._replace(outputs={})}, good)
-    open_shape = {"expression": contract.Spec("float32", (None, None))}
-    contract.check_signatures(good | {"analyze": good["analyze"]._replace(outputs=open_shape)}, good)
+        check_signatures(good | {"analyze": good["analyze"]._replace(outputs={})}, good)
+    open_shape = {"expression": Spec("float32", (None, None))}
+    check_signatures(good | {"analyze": good["analyze"]._replace(outputs=open_shape)}, good)

@@ -145,7 +145,7 @@ def test_two_servers_behind_one_client_survive_restarts_and_a_kill(start: Any) -
     answered, failed = [], []
 
     def load() -> None:
-        with SegHGANClient(target, retry=Retry(attempts=8)) as client:
+        with SegHGANClient(target, retry=Retry(attempts=5)) as client:
             while not stop.is_set():
                 try:
                     client.analyze(FACE)

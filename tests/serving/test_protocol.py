@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving import messages, tensors
-from serving import signature as contract
+from serving.signature import signatures
 
 ours = pytest.mark.skipif(
     "SEGHGAN_TFS_ADDRESS" in os.environ, reason="TensorFlow Serving has no such check; unset SEGHGAN_TFS_ADDRESS"
@@ -60,7 +60,7 @@ def request(
         "image_bytes": np.full(batch, b"", object),
         "jpeg_quality": np.zeros(batch, np.int32),
     }
-    names = contract.signatures(32, 3)[signature].inputs if signature in contract.signatures(32, 3) else ["image"]
+    names = signatures(32, 3)[signature].inputs if signature in signatures(32, 3) else ["image"]
     sent = predict_pb2.PredictRequest()
     sent.model_spec.name = "seghgan"
     sent.model_spec.signature_name = signature
@@ -334,7 +334,7 @@ def test_a_million_unknown_fields_and_map_keys_are_survived(channel: grpc.Channe
 def test_random_changes_of_good_requests_never_break_the_server(channel: grpc.Channel, prediction) -> None:
     call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     random = np.random.default_rng(2112)
-    seeds = [request(name).SerializeToString() for name in contract.signatures(32, 3)]
+    seeds = [request(name).SerializeToString() for name in signatures(32, 3)]
     allowed = {
         StatusCode.INVALID_ARGUMENT,
         StatusCode.NOT_FOUND,

@@ -12,6 +12,8 @@ import grpc
 import numpy as np
 import pytest
 
+from serving.bundle.manifest import sha256
+from serving.bundle.warmup import WARMUP
 from serving.client import SegHGANClient
 from serving.server.engine import Engine, Request
 from serving.server.errors import ServingError
@@ -105,11 +107,9 @@ def _truncate(path: Path) -> None:
 def _bad_warmup(folder: Path) -> None:
     import json
 
-    from serving.bundle import manifest as bundle
-
-    (folder / bundle.WARMUP).write_bytes(b"garbage" * 30)
+    (folder / WARMUP).write_bytes(b"garbage" * 30)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"][bundle.WARMUP.as_posix()] = bundle.sha256(folder / bundle.WARMUP)
+    manifest["files"][WARMUP.as_posix()] = sha256(folder / WARMUP)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
-from k8s.checks import Resource, pod_specs
+from k8s.checks.resources import Resource, pod_specs
 from k8s.crds import knows
 
 CHECKOV = Path(sys.prefix) / "checkov" / "bin" / "checkov"
@@ -64,10 +64,9 @@ def scan(targets: dict[str, list[Resource]], dockerfiles: Iterable[Path]) -> lis
     if not CHECKOV.exists():
         raise RuntimeError(f"checkov is missing from {CHECKOV}: run `make k8s-validate`")
     with tempfile.TemporaryDirectory() as folder:
-        for target, resources in targets.items():
-            pods = [pod for resource in resources if knows(resource) for pod in _pods(resource)]
-            text = yaml.safe_dump_all([*resources, *pods])
-            (Path(folder) / f"{target.replace('/', '-')}.yaml").write_text(text)
+        for number, resource in enumerate(_distinct(targets)):
+            pods = _pods(resource) if knows(resource) else []
+            (Path(folder) / f"{number}.yaml").write_text(yaml.safe_dump_all([resource, *pods]))
         for file in dockerfiles:
             shutil.copy(file, Path(folder) / (file.name if "." in file.name else f"{file.parent.name}.Dockerfile"))
         command = [CHECKOV, "--framework", "kubernetes", "dockerfile", "-d", folder, "--skip-download", "-o", "json"]
@@ -80,6 +79,11 @@ def scan(targets: dict[str, list[Resource]], dockerfiles: Iterable[Path]) -> lis
         raise RuntimeError("checkov could not read everything")
     checks = [one for report in reports for one in report["results"]["failed_checks"]]
     return sorted({Finding(one["check_id"], one["resource"].strip("/."), one["check_name"]) for one in checks})
+
+
+def _distinct(targets: dict[str, list[Resource]]) -> list[Resource]:
+    """Return each resource once, since overlays share most of theirs."""
+    return list({json.dumps(one, sort_keys=True): one for resources in targets.values() for one in resources}.values())
 
 
 def _pods(resource: Resource) -> list[Resource]:

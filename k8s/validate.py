@@ -16,10 +16,12 @@ from pathlib import Path
 import kubernetes_validate
 import yaml
 
-from k8s.checks import Resource, problems, unset
+from k8s.checks import problems
+from k8s.checks.pods import unset
+from k8s.checks.resources import Resource
+from k8s.checks.training import training_problems
 from k8s.crds import custom_problems, knows
 from k8s.scan import POLICY, scan, scan_problems
-from k8s.training_checks import training_problems
 
 # It would parse a megabyte of definitions anew for every resource.
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
@@ -29,6 +31,7 @@ DOCKERFILES = (K8S.parent / "serving" / "Dockerfile", *sorted((K8S / "images").g
 BIN = Path(sysconfig.get_path("scripts"))
 VERSIONS = tuple(f"1.{minor}" for minor in range(31, 38))
 TARGETS = (
+    "cluster",
     *(f"overlays/{name}" for name in ("dev", "dev-tls", "staging", "prod-cpu", "prod-cpu-tls", "prod-gpu", "canary")),
     "kserve",
     *(f"training/{name}" for name in ("job", "jobset", "tfjob", "trainjob", "convert", "convert-beam", "pipeline")),

@@ -23,7 +23,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from k8s.checks import Resource, flags, servers
+from k8s.checks.resources import Resource, flags, servers
 from k8s.local_cluster.cluster import HOSTS_BYTES, KUBELET_SYNC_SECONDS, Cluster
 from k8s.local_cluster.container import plug_node
 from k8s.local_cluster.load import Load

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from k8s.checks import ENDPOINT_SECONDS, Resource, of_kind, servers
+from k8s.checks.ownership import created_once
+from k8s.checks.resources import Resource, of_kind, servers
+from k8s.checks.server import ENDPOINT_SECONDS
 from k8s.local_cluster.pod import Pod, Template
 from serving.server.models_config import read_models
 
@@ -29,7 +31,7 @@ class ConfigMaps:
         self.models = ""
 
     def apply(self, resources: list[Resource]) -> None:
-        """Take ConfigMaps as they were built; remember which holds models.config."""
+        """Take ConfigMaps as they were built, as `kubectl apply` does; what is not among them stays."""
         for one in of_kind(resources, "ConfigMap"):
             self.maps[one["metadata"]["name"]] = dict(one["data"])
             if KEY in one["data"]:
@@ -151,7 +153,7 @@ class Cluster:
     def __init__(self, resources: list[Resource], model: Path, folder: Path, scale: float, replicas: int) -> None:
         self.folder, self.scale = folder, scale
         self.maps = ConfigMaps(folder / "configmaps", scale)
-        self.maps.apply(resources)
+        self.maps.apply([*created_once(resources), *resources])
         service = next(one for one in of_kind(resources, "Service") if one["spec"].get("clusterIP") == "None")
         self._selector = service["spec"]["selector"]
         name, space = service["metadata"]["name"], service["metadata"]["namespace"]

@@ -1,9 +1,15 @@
 """What the tests of the manifests share: exports of a stand-in model, and every built target, each built once."""
 
+import copy
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from k8s.validate import build
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 
@@ -17,3 +23,10 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_export(folder, 1, strength=0.5)
     write_export(folder, 2, strength=0.25)
     return folder
+
+
+@pytest.fixture(scope="session")
+def built() -> Callable[[str], list[dict[str, Any]]]:
+    """Return a copy of a target's resources, which is built once."""
+    kept = functools.cache(build)
+    return lambda target: copy.deepcopy(kept(target))

@@ -6,8 +6,9 @@ import shlex
 import pytest
 import typer.main
 
-from k8s.validate import K8S, build
+from k8s.validate import K8S
 from seghgan_tf import cli
+from serving.server.models_config import read_models
 
 ROOT = K8S.parent
 TEXT = (ROOT / "docs" / "kubernetes.md").read_text()
@@ -16,8 +17,13 @@ COMMANDS = [
 ]
 
 
-def test_ten_commands_lead_to_an_endpoint():
-    assert len(TEXT.split("```")[1].strip().splitlines()) == 10
+def test_twelve_commands_lead_to_an_endpoint():
+    assert len(TEXT.split("```")[1].strip().splitlines()) == 12
+
+
+def test_the_labels_are_created_from_a_file_that_servers_can_read():
+    (file,) = re.findall(r"create configmap seghgan-models --from-file=(\S+)", TEXT)
+    assert read_models(ROOT / file)["seghgan"].labels == {"stable": 1, "canary": 1}
 
 
 @pytest.mark.parametrize("line", [one for one in COMMANDS if one.startswith("seghgan ")])
@@ -31,8 +37,9 @@ def test_a_seghgan_command_has_its_options(line):
 
 
 @pytest.mark.parametrize("folder", sorted(set(re.findall(r"apply -k k8s/(\S+)", TEXT))))
-def test_what_is_applied_builds(folder):
-    assert any(one["kind"] == "Deployment" and one["metadata"]["name"] == "seghgan-server" for one in build(folder))
+def test_what_is_applied_builds(built, folder):
+    kinds = {one["kind"] for one in built(folder)}
+    assert kinds & {"Namespace", "Deployment"}
 
 
 def test_the_files_named_are_there():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from k8s.checks import pod_specs
-from k8s.validate import K8S, TARGETS, build
+from k8s.checks.resources import pod_specs
+from k8s.validate import K8S, TARGETS
 
 ROOT = K8S.parent
 COMMAND = K8S / "images" / "seghgan.Dockerfile"
@@ -55,10 +55,10 @@ def test_an_image_runs_as_the_user_of_the_pods_and_needs_a_digest(image):
     assert all("@${PYTHON_DIGEST}" in line for line in text.splitlines() if line.startswith("FROM"))
 
 
-def test_the_manifests_run_what_the_images_have():
+def test_the_manifests_run_what_the_images_have(built):
     seen = set()
     for target in TARGETS:
-        for _, spec in pod_specs(build(target)):
+        for _, spec in pod_specs(built(target)):
             for container in [*spec["containers"], *spec.get("initContainers", [])]:
                 name = re.sub(r"^registry\.example/|:[^/@]+@.+$", "", container["image"])
                 if name in FILES:

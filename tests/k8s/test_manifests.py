@@ -1,31 +1,20 @@
 """Every target builds, fits two Kubernetes versions' strict schemas and agrees with itself; every planted fault is caught."""
 
-import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from k8s.checks import of_kind, pod_specs, problems, servers
-from k8s.validate import K8S, TARGETS, VERSIONS, build, schema_problems
+from k8s.checks import problems
+from k8s.checks.ownership import KEY, MODELS, created_once, fields
+from k8s.checks.resources import of_kind, pod_specs, servers
+from k8s.validate import K8S, TARGETS, VERSIONS, schema_problems
 from serving.server.binary import IMAGE
 from serving.server.settings import CONFIG
 
 Resources = list[dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def built() -> Callable[[str], Resources]:
-    """Return a copy of a target's resources, which is built once."""
-    kept: dict[str, Resources] = {}
-
-    def get(target: str) -> Resources:
-        if target not in kept:
-            kept[target] = build(target)
-        return copy.deepcopy(kept[target])
-
-    return get
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -41,7 +30,61 @@ def test_validation_looks_at_every_overlay():
     found |= {
         f"training/{path.name}" for path in (K8S / "training").iterdir() if (path / "kustomization.yaml").exists()
     }
-    assert found - {"training/common", "training/store"} == set(TARGETS) - {"kserve"}
+    assert found - {"training/common", "training/store"} == set(TARGETS) - {"kserve", "cluster"}
+
+
+def test_namespaces_and_priorities_that_targets_use_are_the_clusters(built):
+    cluster = built("cluster")
+    spaces, classes = (
+        {one["metadata"]["name"] for one in of_kind(cluster, kind)} for kind in ("Namespace", "PriorityClass")
+    )
+    used = [one for target in TARGETS for one in built(target)]
+    assert {one["metadata"]["namespace"] for one in used if "namespace" in one["metadata"]} == spaces
+    assert {spec["priorityClassName"] for _, spec in pod_specs(used) if "priorityClassName" in spec} == classes
+    for kind in ("ResourceQuota", "LimitRange"):
+        assert {one["metadata"]["namespace"] for one in of_kind(cluster, kind)} == spaces - {"seghgan-dev"}
+
+
+def test_staging_and_production_share_no_namespace_and_no_name(built):
+    names = [
+        {(one["kind"], one["metadata"]["name"]) for one in built(f"overlays/{overlay}")}
+        for overlay in ("staging", "prod-cpu")
+    ]
+    assert names[0] & names[1] == set()
+    spaces = [
+        {one["metadata"]["namespace"] for one in built(f"overlays/{overlay}")} for overlay in ("staging", "prod-cpu")
+    ]
+    assert spaces == [{"seghgan-staging"}, {"seghgan"}]
+
+
+def test_what_the_pipeline_names_is_stagings(built):
+    staging, pipeline = built("overlays/staging"), built("training/pipeline")
+    there = {one["metadata"]["name"] for one in [*staging, *created_once(staging), *pipeline]}
+    _, spec = next(pod_specs(of_kind(pipeline, "CronJob")))
+    claims = {one["persistentVolumeClaim"]["claimName"] for one in spec["volumes"] if "persistentVolumeClaim" in one}
+    args = " ".join(spec["containers"][0]["args"])
+    named = {*re.findall(r"--server (\S+):8500", args), *re.findall(r"--config-map seghgan-staging/(\S+)", args)}
+    assert len(claims | named) == 4
+    assert claims | named <= there
+
+
+SERVING = [target for target in TARGETS if target.startswith("overlays/") and "dev" not in target]
+
+
+@pytest.mark.parametrize("target", SERVING)
+def test_applying_again_owns_no_field_that_a_promotion_writes(built, target):
+    """Server-side apply, on paper: the fields of whoever applies and those of `seghgan promote` have nothing in common."""
+    resources = built(target)
+    (promoted,) = created_once(resources)
+    write = {
+        "kind": "ConfigMap",
+        "metadata": {"namespace": promoted["metadata"]["namespace"], "name": MODELS},
+        "data": {KEY: ""},
+    }
+    (field,) = [one for one in fields(write) if one[3] == "data"]
+    assert field[:3] == ("ConfigMap", promoted["metadata"]["namespace"], "seghgan-models")
+    assert field not in set().union(*map(fields, resources))
+    assert field in fields(promoted), "the check itself would see it"
 
 
 @pytest.mark.parametrize("name", ["batching_parameters.pbtxt", "monitoring.config", "models.config"])
@@ -118,6 +161,7 @@ def flag(old: str, new: str | None) -> Callable[[Resources], None]:
 
 def models(old: str, new: str) -> Callable[[Resources], None]:
     def change(resources: Resources) -> None:
+        resources += created_once(resources)
         data = named(resources, "ConfigMap", "seghgan-models")["data"]
         assert old in data["models.config"]
         data["models.config"] = data["models.config"].replace(old, new)
@@ -143,6 +187,17 @@ def policy(name: str) -> Callable[[Resources], dict[str, Any]]:
 
 def service(name: str) -> Callable[[Resources], dict[str, Any]]:
     return lambda resources: named(resources, "Service", name)["spec"]
+
+
+def way_out(peers: Resources, port: int) -> dict[str, Any]:
+    rule = {"to": peers, "ports": [{"port": port}]}
+    meta = {"name": "planted", "namespace": "seghgan-staging"}
+    spec = {"podSelector": {"matchLabels": {"a": "b"}}, "policyTypes": ["Egress"], "egress": [rule]}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
+
+
+def plain(kind: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": "planted"}}
 
 
 MUTATIONS: dict[str, Callable[[Resources], None]] = {
@@ -199,21 +254,30 @@ MUTATIONS: dict[str, Callable[[Resources], None]] = {
     "image unpinned": put(container, "image", "tensorflow/serving"),
     "image latest": put(container, "image", "tensorflow/serving:latest"),
     "image without digest": put(container, "image", "tensorflow/serving:2.20.0"),
-    "placeholder": lambda r: named(r, "ConfigMap", "seghgan-models")["data"].update(store="REPLACE_ME"),
-    "secret in a ConfigMap": lambda r: named(r, "ConfigMap", "seghgan-models")["data"].update(
-        key="-----BEGIN KEY-----"
+    "placeholder": lambda r: of_kind(r, "ConfigMap")[0]["data"].update(store="REPLACE_ME"),
+    "secret in a ConfigMap": lambda r: of_kind(r, "ConfigMap")[0]["data"].update(key="-----BEGIN KEY-----"),
+    "labels applied again and again": lambda r: r.extend(created_once(r)),
+    "namespace of the application": lambda r: r.append(plain("Namespace")),
+    "quota of the application": lambda r: r.append(plain("ResourceQuota")),
+    "Pods on one node": lambda r: spec_of(r)["topologySpreadConstraints"][1].update(whenUnsatisfiable="ScheduleAnyway"),
+    "Pods in one zone": lambda r: of_kind(r, "HorizontalPodAutoscaler")[0]["spec"].update(minReplicas=3),
+    "no names under NodeLocal DNSCache": lambda r: r.append(
+        way_out([{"namespaceSelector": {}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}], 53)
     ),
+    "out to everybody": lambda r: r.append(way_out([{"ipBlock": {"cidr": "0.0.0.0/0"}}], 443)),
     "selector misses the pods": lambda r: server(r)["spec"]["selector"]["matchLabels"].update(a="b"),
-    "service selects nothing": lambda r: service("seghgan")(r)["selector"].update(a="b"),
-    "service on another port": lambda r: service("seghgan")(r)["ports"][0].update(port=9000),
-    "REST in the clients' service": lambda r: service("seghgan-headless")(r)["ports"].append(
+    "service selects nothing": lambda r: service("seghgan-staging")(r)["selector"].update(a="b"),
+    "service on another port": lambda r: service("seghgan-staging")(r)["ports"][0].update(port=9000),
+    "REST in the clients' service": lambda r: service("seghgan-headless-staging")(r)["ports"].append(
         {"name": "http-rest", "port": 8501, "targetPort": "http-rest"}
     ),
-    "public load balancer": lambda r: service("seghgan")(r).update(type="LoadBalancer"),
-    "no default deny": lambda r: r.remove(named(r, "NetworkPolicy", "default-deny")),
-    "REST open to clients": lambda r: policy("server-from-clients")(r)["ingress"][0]["ports"].append({"port": 8501}),
-    "REST open to everybody": lambda r: policy("server-from-monitoring")(r)["ingress"][0].pop("from"),
-    "gRPC open to any pod": lambda r: policy("server-from-clients")(r)["ingress"][0]["from"].append(
+    "public load balancer": lambda r: service("seghgan-staging")(r).update(type="LoadBalancer"),
+    "no default deny": lambda r: r.remove(named(r, "NetworkPolicy", "default-deny-staging")),
+    "REST open to clients": lambda r: policy("server-from-clients-staging")(r)["ingress"][0]["ports"].append(
+        {"port": 8501}
+    ),
+    "REST open to everybody": lambda r: policy("server-from-monitoring-staging")(r)["ingress"][0].pop("from"),
+    "gRPC open to any pod": lambda r: policy("server-from-clients-staging")(r)["ingress"][0]["from"].append(
         {"podSelector": {}}
     ),
     "replicas beside the autoscaler": lambda r: server(r)["spec"].update(replicas=3),
@@ -269,8 +333,15 @@ SAID = {
     "image without digest": "must be pinned by tag and digest",
     "placeholder": "a placeholder is left",
     "secret in a ConfigMap": "looks like a secret",
+    "labels applied again and again": "applying it again takes every promotion back",
+    "namespace of the application": "belongs to k8s/cluster",
+    "quota of the application": "belongs to k8s/cluster",
+    "Pods on one node": "may all land in one kubernetes.io/hostname",
+    "Pods in one zone": "may all land in one topology.kubernetes.io/zone",
+    "no names under NodeLocal DNSCache": "names are not found where NodeLocal DNSCache runs",
+    "out to everybody": "4294967296 addresses",
     "selector misses the pods": "selector does not match",
-    "service selects nothing": "Service/seghgan: selects no pod",
+    "service selects nothing": "Service/seghgan-staging: selects no pod",
     "service on another port": "port 9000 is not the pods' grpc",
     "REST in the clients' service": "clients must not see the REST port",
     "public load balancer": "must not leave the cluster",

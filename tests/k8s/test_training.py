@@ -6,34 +6,35 @@ from typing import Any
 
 import pytest
 
-from k8s.checks import pod_specs, problems
-from k8s.training_checks import read, seghgan_commands, training_problems, written
-from k8s.validate import TARGETS, VERSIONS, build, schema_problems
+from k8s.checks import problems
+from k8s.checks.resources import pod_specs
+from k8s.checks.training import read, seghgan_commands, training_problems, written
+from k8s.validate import TARGETS, VERSIONS, schema_problems
 
 Resources = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> Resources:
-    return build("training/pipeline")
+def pipeline(built) -> Resources:
+    return built("training/pipeline")
 
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target.startswith("training/")])
-def test_every_command_is_one_of_the_command_line(target):
-    resources = build(target)
+def test_every_command_is_one_of_the_command_line(built, target):
+    resources = built(target)
     assert list(seghgan_commands(resources))
     assert training_problems(resources) == []
 
 
 @pytest.mark.parametrize("target", ["training/job", "training/jobset", "training/tfjob", "training/trainjob"])
-def test_a_training_reads_what_the_conversion_writes(target):
-    (commands,) = [words for _, words in seghgan_commands(build(target)) if words[0] == "train"]
+def test_a_training_reads_what_the_conversion_writes(built, target):
+    (commands,) = [words for _, words in seghgan_commands(built(target)) if words[0] == "train"]
     assert len(read(commands)) == 2
-    assert set(read(commands)) <= written(build("training/convert"))
+    assert set(read(commands)) <= written(built("training/convert"))
 
 
-def test_the_conversion_on_beam_writes_what_the_other_does():
-    assert written(build("training/convert-beam")) < written(build("training/convert"))
+def test_the_conversion_on_beam_writes_what_the_other_does(built):
+    assert written(built("training/convert-beam")) < written(built("training/convert"))
 
 
 def step(resources: Resources, name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import typer.main
 
-from k8s.checks import Resource, of_kind, pod_specs
+from k8s.checks.resources import Resource, of_kind, pod_specs
 from seghgan_tf.cli import app
 
 COMMAND = "/opt/venv/bin/seghgan"

@@ -1,0 +1,47 @@
+"""TensorFlow starts without its page of C++ messages: they are held while it is imported, and shown only where that fails."""
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def held(show: bool = False) -> Iterator[None]:
+    """Hold back what anything, C++ included, writes to file descriptor 2; write it after all where the block fails or `show`.
+
+    >>> with held():
+    ...     _ = os.write(2, b"a thousand lines")
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            show = True
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            while show and (part := file.read(1 << 16)):
+                os.write(2, part)
+
+
+def start_tensorflow(debug: bool = False) -> None:
+    """Import TensorFlow and look for its devices, once; what it says about that is held back unless `debug`.
+
+    What it logs later is bounded by TF_CPP_MIN_LOG_LEVEL (2, errors alone, where it is not set). Raises ImportError with
+    everything that was held written out.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    debug = debug or "--debug" in sys.argv
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "2")
+    with held(show=debug):
+        importlib.import_module("tensorflow").config.list_physical_devices()

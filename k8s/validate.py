@@ -34,7 +34,10 @@ TARGETS = (
     "cluster",
     *(f"overlays/{name}" for name in ("dev", "dev-tls", "staging", "prod-cpu", "prod-cpu-tls", "prod-gpu", "canary")),
     "kserve",
-    *(f"training/{name}" for name in ("job", "jobset", "tfjob", "trainjob", "convert", "convert-beam", "pipeline")),
+    *(
+        f"training/{name}"
+        for name in ("job", "job-gpu", "jobset", "tfjob", "trainjob", "convert", "convert-beam", "pipeline")
+    ),
 )
 
 

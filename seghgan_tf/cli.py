@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seghgan_tf import quiet
 from serving import cli as serving_cli
 from tfrecords_tools import cli as data_cli
 
@@ -77,6 +78,7 @@ def demo(
     ] = None,
 ) -> None:
     """Draw faces, train, evaluate, export, serve and edit over gRPC, into one HTML report. Ten minutes on two cores."""
+    quiet.start_tensorflow()
     from seghgan_tf.demo.run import run_demo
 
     run_demo(workdir, from_scratch=from_scratch, preset=preset, seed=seed, save_checkpoint=save_checkpoint)
@@ -113,6 +115,7 @@ def train(
         raise ValueError(
             "`expression` must name a folder of records; make one with `seghgan data draw DIR`. Received: none"
         )
+    quiet.start_tensorflow()
     from seghgan_tf.training import run as training
     from seghgan_tf.training.progress import ProgressBar
 
@@ -135,6 +138,7 @@ def evaluate(
     """Measure segmentation, edits and expressions of a run on held-out records."""
     from rich.console import Console
 
+    quiet.start_tensorflow()
     from seghgan_tf.evaluation.figures import evaluate_run
     from seghgan_tf.training import run as training
 
@@ -161,6 +165,7 @@ def ablate(
     ] = None,
 ) -> None:
     """Train the variants of the method at equal budget and put their figures side by side. Resumes."""
+    quiet.start_tensorflow()
     from seghgan_tf.evaluation.ablation import run_ablation
 
     run_ablation(
@@ -180,17 +185,31 @@ def export(
     figures: Annotated[
         Path | None, typer.Option(help="Figures of `seghgan evaluate` to keep in the manifest.", exists=True)
     ] = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write `VERSION DIGEST` here, for `gate` and `promote`; where it is there, nothing is exported again."
+        ),
+    ] = None,
 ) -> None:
     """Write a SavedModel with the served signatures, warmup requests and a manifest with checksums."""
+    if receipt and receipt.exists():
+        typer.echo(f"exported before: version {receipt.read_text().strip()}")
+        return
+    quiet.start_tensorflow()
     from seghgan_tf.export import export as write
     from seghgan_tf.training import run as training
+    from serving.release.receipt import write_receipt
 
     taken = [int(path.name) for path in output.glob("*") if path.name.isdigit()]
     model = training.load_model(workdir / training.CHECKPOINT)
     facts: dict[str, Any] = {"step": model.steps_done}
     if figures:
         facts["figures"] = json.loads(figures.read_text())
-    typer.echo(f"exported: {write(model, output, version or max(taken, default=0) + 1, facts)}")
+    written = write(model, output, version or max(taken, default=0) + 1, facts)
+    if receipt:
+        write_receipt(written, receipt)
+    typer.echo(f"exported: {written}")
 
 
 @app.command()
@@ -205,6 +224,12 @@ def gate(
         Path | None,
         typer.Option(help="The servers' models.config: the baseline is what its label `stable` names.", exists=True),
     ] = None,
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            help="SHA-256 of the candidate's manifest, as `seghgan export --receipt` wrote it; another is refused."
+        ),
+    ] = None,
     min_miou: Annotated[float, typer.Option(help="Least mean IoU.")] = 0.60,
     miou_drop: Annotated[float, typer.Option(help="How far mean IoU may fall below the baseline's.")] = 0.01,
     max_error_ratio: Annotated[float, typer.Option(help="Most edit error ratio (1 does nothing).")] = 0.95,
@@ -215,13 +240,17 @@ def gate(
     seghgan gate exports --models-config models.config
     """
     from seghgan_tf.evaluation.gate import Limits, judge
+    from serving.release.receipt import check_digest
     from serving.server.models_config import read_models
 
     if models_config is not None:
         if baseline is not None:
             raise typer.BadParameter("Give --baseline or --models-config.")
-        stable = candidate / str(read_models(models_config)["seghgan"].labels["stable"])
+        folder = candidate.parent if (candidate / "manifest.json").exists() else candidate
+        stable = folder / str(read_models(models_config)["seghgan"].labels["stable"])
         baseline = stable if stable.exists() else None
+    if digest is not None:
+        check_digest(candidate, digest)
     limits = Limits(
         min_miou=min_miou, miou_drop=miou_drop, max_error_ratio=max_error_ratio, error_ratio_rise=error_ratio_rise
     )
@@ -291,6 +320,7 @@ def analyze(
     export_dir: Annotated[Path, typer.Option("--export", help="Folder that `seghgan export` wrote.")],
 ) -> None:
     """Show which expression the model sees in a photo."""
+    quiet.start_tensorflow()
     from rich.console import Console
     from rich.table import Table
 
@@ -307,6 +337,7 @@ def _editor(export_dir: Path | None, server: str | None, model: str, space: str 
     if (export_dir is None) == (server is None):
         raise typer.BadParameter("give --export DIR to edit in this process, or --server HOST:PORT")
     if export_dir is not None:
+        quiet.start_tensorflow()
         from seghgan_tf.editing import Editor
 
         return Editor.from_export(export_dir)

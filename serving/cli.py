@@ -172,6 +172,13 @@ def promote(
     config_map: Annotated[
         str | None, typer.Option(metavar="NAMESPACE/NAME", help="The same in a cluster, from inside it.")
     ] = None,
+    exports: Annotated[
+        Path | None,
+        typer.Option(help="Folder of exports that holds the version, where --digest is looked at.", exists=True),
+    ] = None,
+    digest: Annotated[
+        str | None, typer.Option(help="SHA-256 of the version's manifest, as `seghgan export --receipt` wrote it.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "seghgan",
     timeout: Annotated[float, typer.Option(help="Seconds that every server may take.")] = 900.0,
     tls_ca: Annotated[Path | None, typer.Option(help="Authority that signed the servers, PEM.")] = None,
@@ -193,9 +200,17 @@ def promote(
 
     from serving.client.channel import TLS
     from serving.release import promote as release
+    from serving.release.receipt import check_digest
 
     if (config_file is None) == (config_map is None):
         raise typer.BadParameter("Give --config-file or --config-map.")
+    if (exports is None) != (digest is None):
+        raise typer.BadParameter("--exports and --digest belong together.")
+
+    def check() -> None:
+        if exports is not None and digest is not None:
+            check_digest(exports / str(version), digest)
+
     store: release.Store
     if config_file is not None:
         store = release.ConfigFile(config_file)
@@ -206,7 +221,7 @@ def promote(
     if isinstance(tls, TLS) and not tls.server_name:
         host = server.removeprefix("dns:///").rpartition(":")[0]
         tls = dataclasses.replace(tls, server_name=tls_server_name or host)
-    release.promote(store, version, label, server, timeout, name, tls, lambda line: typer.echo(line))  # type: ignore[arg-type]
+    release.promote(store, version, label, server, timeout, name, tls, lambda line: typer.echo(line), check)  # type: ignore[arg-type]
 
 
 def bench_serve(

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = [
-    "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.photos", "seghgan_tf.frames", "seghgan_tf.html", "seghgan_tf.config",
+    "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.photos", "seghgan_tf.frames", "seghgan_tf.html", "seghgan_tf.quiet",
+    "seghgan_tf.config",
     "seghgan_tf.data", "seghgan_tf.model", "seghgan_tf.training", "seghgan_tf.editing", "seghgan_tf.export",
     "seghgan_tf.evaluation", "seghgan_tf.demo", "seghgan_tf.cli",
 ]  # fmt: skip
@@ -23,7 +24,7 @@ SERVING = [
 ]  # fmt: skip
 """The same inside `serving`; server and client do not know each other."""
 
-GROUND = ("seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.photos", "seghgan_tf.frames")
+GROUND = ("seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.photos", "seghgan_tf.frames", "seghgan_tf.quiet")
 """What `serving` may use of the model's package."""
 
 LIGHT = [
@@ -31,6 +32,7 @@ LIGHT = [
     "seghgan_tf.config",
     "seghgan_tf.regions",
     "seghgan_tf.expressions",
+    "seghgan_tf.quiet",
     "tfrecords_tools.cli",
     "serving.cli",
 ]

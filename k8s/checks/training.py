@@ -22,7 +22,7 @@ def seghgan_commands(resources: list[Resource]) -> Iterator[tuple[str, list[str]
             if container.get("command", [""])[0] == COMMAND:
                 yield where, words
             elif container.get("command", [""])[0] == "/bin/sh":
-                for line in re.findall(rf"{COMMAND} (.+)", words[0]):
+                for line in re.findall(rf"{COMMAND} (.+)", words[0].replace("\\\n", " ")):
                     lists = _lists(resources) if "$(cat /config/dataset-" in line else [[]]
                     for given in lists:
                         yield where, [*shlex.split(re.sub(r"\$\w+", "1", re.sub(r"\$\(cat [^)]+\)", "", line))), *given]
@@ -59,7 +59,27 @@ def training_problems(resources: list[Resource]) -> list[str]:
             done.update(workdirs)
         elif words[0] == "evaluate":
             found += [f"{where}: evaluates {one}, which no earlier step trained" for one in workdirs if one not in done]
-    return found
+    return found + list(_released(resources))
+
+
+def _released(resources: list[Resource]) -> Iterator[str]:
+    """Yield the gates and promotions that could take another export than the one that was made."""
+    scripts = {
+        f"{name}/{one['name']}": one["args"][0]
+        for name, spec in pod_specs(resources)
+        for one in [*spec.get("initContainers", []), *spec["containers"]]
+        if one.get("command", [""])[0] == "/bin/sh"
+    }
+    made = {found for script in scripts.values() for found in re.findall(r"--receipt (\S+)", script)}
+    for where, script in scripts.items():
+        if re.search(rf"{COMMAND} (gate|promote) ", script):
+            if '--digest "$digest"' not in script:
+                yield f"{where}: takes no --digest, so that another export may have taken the place of the one that was made"
+            read = re.search(r'read -r version digest < "/store/runs/\$RUN/(\S+)"', script)
+            if read is None or "$version" not in script:
+                yield f"{where}: must take the version and digest of the receipt"
+            elif read[1] not in made:
+                yield f"{where}: reads {read[1]}, which is not the name of the receipt that export writes"
 
 
 def _unknown(where: str, words: list[str]) -> list[str]:

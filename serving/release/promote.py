@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 KEY = "models.config"
+MANAGER = "seghgan-promote"
+"""Who owns the key in the API server's books; whoever applies manifests has another name and owns other fields."""
 LOADED = 2
 """Versions that a server has memory for at once."""
 
@@ -63,7 +65,7 @@ class ConfigMap:
     def __init__(
         self, namespace: str, name: str, api: str = "https://kubernetes.default.svc", account: Path = SERVICE_ACCOUNT
     ):
-        self._url = f"{api}/api/v1/namespaces/{namespace}/configmaps/{name}"
+        self._url = f"{api}/api/v1/namespaces/{namespace}/configmaps/{name}?fieldManager={MANAGER}"
         self._account = account
         self._version = ""
 
@@ -208,12 +210,15 @@ def promote(
     model: str = "seghgan",
     tls: "TLS | None" = None,
     tell: Callable[[str], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Make `label` name `version` on every server behind `target`.
 
-    ValueError where a server cannot load the version or the configuration is not one of listed versions; TimeoutError
-    where it takes longer than `timeout` seconds. Both leave labels and versions as they were.
+    `check` raises ValueError where the version must not be released; it is asked before the version is loaded and again
+    before the label moves. ValueError too where a server cannot load the version or the configuration is not one of listed
+    versions; TimeoutError where it takes longer than `timeout` seconds. All leave labels and versions as they were.
     """
+    check()
     if not LABEL.fullmatch(label):
         raise ValueError(f"`label` must match {LABEL.pattern}. Received: {label!r}")
     before = store.read()
@@ -228,6 +233,7 @@ def promote(
             tell(f"version {version} is to be loaded beside {[v for v in config.versions if v != version]}")
         _await(f"Loading version {version}", target, timeout, _loaded(model, version, tls))
         tell(f"version {version} is loaded on {servers(target)}")
+        check()
         store.write(written(with_label(config, label, version)))
         _await(f"Moving {label!r}", target, timeout, _answers(model, version, label, tls))
         tell(f"{label} names version {version}")

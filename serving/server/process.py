@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seghgan_tf import quiet
 from serving.server import logs
 from serving.server.settings import Settings
 
@@ -38,7 +39,7 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     ValueError where nothing can be served, OSError where a port is taken or a file cannot be read.
     """
     logs.set_up(settings.log_level)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet.start_tensorflow(debug=settings.log_level == "debug")
     started = time.monotonic()
     from serving.server.engine import Engine
     from serving.server.grpc_server import GrpcServer

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from k8s.validate import build
+from serving.bundle.manifest import sha256
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 
@@ -30,3 +32,26 @@ def built() -> Callable[[str], list[dict[str, Any]]]:
     """Return a copy of a target's resources, which is built once."""
     kept = functools.cache(build)
     return lambda target: copy.deepcopy(kept(target))
+
+
+@pytest.fixture
+def whole_export(tmp_path: Path) -> Path:
+    """Version 1 in a folder of its own: small files under a manifest that agrees with them, with figures."""
+    model = {
+        "image_size": 32,
+        "regions": [],
+        "classes": [],
+        "label_order": "",
+        "expression": {"labels": ["AU12"]},
+        "max_pixels": 1,
+    }
+    folder = tmp_path / "exports" / "1"
+    (folder / "variables").mkdir(parents=True)
+    names = ("saved_model.pb", "variables/variables.index")
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    files = {name: sha256(folder / name) for name in names}
+    training = {"figures": {"miou": 0.86, "error_ratio": 0.64}}
+    manifest = {"manifest_version": 1, "model": model, "ops": [], "files": files, "training": training}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder

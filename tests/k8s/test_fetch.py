@@ -2,36 +2,18 @@
 
 import hashlib
 import io
-import json
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from serving.bundle.manifest import sha256, verify
+from serving.bundle.manifest import verify
 from serving.release import fetch
-
-MODEL = {
-    "image_size": 32,
-    "regions": [],
-    "classes": [],
-    "label_order": "",
-    "expression": {"labels": ["AU12"]},
-    "max_pixels": 1,
-}
 
 
 @pytest.fixture
-def exports(tmp_path: Path) -> Path:
-    """A folder with version 1, of small files under a manifest that agrees with them."""
-    folder = tmp_path / "exports" / "1"
-    (folder / "variables").mkdir(parents=True)
-    for name in ("saved_model.pb", "variables/variables.index"):
-        (folder / name).write_bytes(name.encode())
-    files = {name: sha256(folder / name) for name in ("saved_model.pb", "variables/variables.index")}
-    manifest = {"manifest_version": 1, "model": MODEL, "ops": [], "files": files}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return tmp_path / "exports"
+def exports(whole_export: Path) -> Path:
+    return whole_export.parent
 
 
 def packed(exports: Path, to: Path, extra: dict[str, bytes] | None = None, link: str = "") -> tuple[str, str]:

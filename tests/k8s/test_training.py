@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from k8s.checks import problems
-from k8s.checks.resources import pod_specs
+from k8s.checks.resources import of_kind, pod_specs
 from k8s.checks.training import read, seghgan_commands, training_problems, written
 from k8s.validate import TARGETS, VERSIONS, schema_problems
 
@@ -26,7 +26,9 @@ def test_every_command_is_one_of_the_command_line(built, target):
     assert training_problems(resources) == []
 
 
-@pytest.mark.parametrize("target", ["training/job", "training/jobset", "training/tfjob", "training/trainjob"])
+@pytest.mark.parametrize(
+    "target", ["training/job", "training/job-gpu", "training/jobset", "training/tfjob", "training/trainjob"]
+)
 def test_a_training_reads_what_the_conversion_writes(built, target):
     (commands,) = [words for _, words in seghgan_commands(built(target)) if words[0] == "train"]
     assert len(read(commands)) == 2
@@ -35,6 +37,21 @@ def test_a_training_reads_what_the_conversion_writes(built, target):
 
 def test_the_conversion_on_beam_writes_what_the_other_does(built):
     assert written(built("training/convert-beam")) < written(built("training/convert"))
+
+
+def test_training_and_serving_on_gpus_ask_for_them_on_nodes_that_have_them_within_the_quota(built):
+    quotas = {
+        one["metadata"]["namespace"]: int(one["spec"]["hard"]["requests.nvidia.com/gpu"])
+        for one in of_kind(built("cluster"), "ResourceQuota")
+    }
+    for target, pods in (("training/job-gpu", 2), ("overlays/prod-gpu", 3)):
+        (one,) = [one for one in built(target) if one["kind"] in ("Job", "Deployment")]
+        spec = one["spec"]["template"]["spec"]
+        gpus = int(spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
+        assert spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+        assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
+        assert pods * gpus <= quotas[one["metadata"]["namespace"]]
+    assert "train-gpu" in next(spec for _, spec in pod_specs(built("training/job-gpu")))["containers"][0]["image"]
 
 
 def step(resources: Resources, name: str) -> dict[str, Any]:
@@ -73,6 +90,16 @@ FAULTS: dict[str, tuple[Callable[[Resources], None], str]] = {
         "convert-expression: Input should be a valid integer",
     ),
     "command that is none": (swap("gate", "gate", "guard"), "no command guard"),
+    "gate without a digest": (swap("gate", '--digest "$digest"', ""), "takes no --digest"),
+    "promotion without a digest": (swap("promote", '--digest "$digest"', ""), "takes no --digest"),
+    "promotion of the newest": (
+        swap("promote", '"$version"', '"$newest"'),
+        "must take the version and digest of the receipt",
+    ),
+    "receipt elsewhere": (
+        swap("export", "--receipt exported", "--receipt made"),
+        "not the name of the receipt that export writes",
+    ),
     "root": (lambda r: next(pod_specs(r))[1]["securityContext"].update(runAsUser=0), "runAsUser must be 10001"),
     "image by tag": (lambda r: step(r, "train").update(image="seghgan/train:1"), "pinned by tag and digest"),
     "no memory limit": (lambda r: step(r, "train")["resources"].pop("limits"), "a memory limit is missing"),

@@ -39,10 +39,10 @@ def whole_export(tmp_path: Path) -> Path:
     """Version 1 in a folder of its own: small files under a manifest that agrees with them, with figures."""
     model = {
         "image_size": 32,
-        "regions": [],
-        "classes": [],
-        "label_order": "",
-        "expression": {"labels": ["AU12"]},
+        "regions": ["eyes"],
+        "classes": ["background"],
+        "label_order": "celebamask",
+        "expression": {"labels": ["AU12"], "low": 0.0, "high": 5.0, "scale": 5.0, "one_hot": False},
         "max_pixels": 1,
     }
     folder = tmp_path / "exports" / "1"
@@ -52,6 +52,13 @@ def whole_export(tmp_path: Path) -> Path:
         (folder / name).write_bytes(name.encode())
     files = {name: sha256(folder / name) for name in names}
     training = {"figures": {"miou": 0.86, "error_ratio": 0.64}}
-    manifest = {"manifest_version": 1, "model": model, "ops": [], "files": files, "training": training}
+    manifest = {
+        "manifest_version": 1,
+        "model": model,
+        "signatures": {},
+        "ops": [],
+        "files": files,
+        "training": training,
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder

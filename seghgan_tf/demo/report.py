@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from seghgan_tf import html as report
 from seghgan_tf.config import Config
+from seghgan_tf.demo.trials import FELT, PHOTO_SIZE, Images, Trials
 from seghgan_tf.expressions import AU_NAMES, AUS, MAX_INTENSITY
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.pictures import Pixels, color_mask, gray, grid, to_pixels
 
 SHOWN_PEOPLE = 6
 SHOWN_AUS = ("AU01", "AU04", "AU09", "AU12", "AU15", "AU25", "AU26", "AU45")
+SHOWN_LARGE = ("AU04", "AU12", "AU26", "happy", "surprised")
 ZOOM = 1.5
 
 
@@ -32,10 +34,10 @@ class Run(NamedTuple):
     config: Config
     figures: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
-    photos: NDArray[np.float32]
-    truths: NDArray[np.float32]
-    masks: NDArray[np.uint8]
-    edited: NDArray[np.float32]
+    trials: Trials
+    edited: Images
+    large: Trials
+    edited_large: Images
     look: Look
     exported: Path
 
@@ -51,22 +53,22 @@ def look(model: SegHGAN, photos: NDArray[np.float32]) -> Look:
     return Look(model.segment(tf.constant(few))["labels"].numpy(), np.stack(attention, 1))
 
 
-def edit_rows(run: Run) -> list[list[Pixels]]:
+def edit_rows(trials: Trials, edited: Images, people: int, shown: Sequence[str]) -> list[list[Pixels]]:
     """Return two rows a person, the model's edits above the true pictures, the photo first in both."""
-    rows = []
-    for i in range(min(SHOWN_PEOPLE, len(run.photos))):
-        photo = to_pixels(run.photos[i])
-        for pictures in (run.edited[i], run.truths[i]):
-            rows.append([photo, *(to_pixels(pictures[AUS.index(au)]) for au in SHOWN_AUS)])
+    names, rows = (*AUS, *FELT), []
+    for i in range(min(people, len(trials.photos))):
+        photo = to_pixels(trials.photos[i])
+        for pictures in (edited[i], trials.truths[i]):
+            rows.append([photo, *(to_pixels(pictures[names.index(name)]) for name in shown)])
     return rows
 
 
 def _segmentation(run: Run) -> list[str]:
     few = len(run.look.labels)
     rows = [
-        [to_pixels(image) for image in run.photos[:few]],
+        [to_pixels(image) for image in run.trials.photos[:few]],
         [color_mask(mask) for mask in run.look.labels],
-        [color_mask(mask) for mask in run.masks[:few]],
+        [color_mask(mask) for mask in run.trials.masks[:few]],
     ]
     iou = run.figures["iou"]
     table = report.table(
@@ -74,9 +76,18 @@ def _segmentation(run: Run) -> list[str]:
     )
     return [
         report.image(grid(rows), "Held-out people: photo, the model's segmentation, the true mask", 2),
-        f"<p>Mean IoU over the {len(iou)} classes present {run.figures['miou']:.3f}; trained alone for as many steps {run.figures['miou_alone']:.3f}.</p>",
+        f"<p>Mean IoU over the {len(iou)} classes present {run.figures['miou']:.3f}. {_alone(run.figures)}</p>",
         f"<details><summary>IoU of each class</summary>{table}</details>",
     ]
+
+
+def _alone(figures: Mapping[str, Any]) -> str:
+    if "miou_alone" not in figures:
+        return ""
+    where = "" if figures["from_scratch"] else " when the package's checkpoint was trained from nothing"
+    return (
+        f"A segmenter trained alone, from the same start for as many steps, reached {figures['miou_alone']:.3f}{where}."
+    )
 
 
 def _curves(run: Run) -> str:
@@ -99,24 +110,46 @@ def _curves(run: Run) -> str:
 
 
 def _edits(run: Run) -> list[str]:
-    column = int(ZOOM * (run.photos.shape[1] + 2))
-    per_au = run.figures["per_au"]
+    column = int(ZOOM * (run.trials.photos.shape[1] + 2))
+    each, larger = run.figures["per_expression"], run.figures[f"per_expression_{PHOTO_SIZE}"]
     rows = [
-        (f"{au} {AU_NAMES[au]}", f"{f['error_ratio']:.3f}", f"{f['outside_change']:.4f}", f"{100 * f['changed']:.1f} %")
-        for au, f in per_au.items()
+        (
+            f"{name} {AU_NAMES.get(name, '')}",
+            f"{f['error_ratio']:.3f}",
+            f"{larger[name]['error_ratio']:.3f}",
+            f"{f['outside_change']:.4f}",
+            f"{100 * f['changed']:.1f} %",
+        )
+        for name, f in each.items()
     ]
-    heads = ("action unit at 3", "error ratio", "change outside", "pixels that truly change")
+    size = run.trials.photos.shape[1]
+    heads = (
+        "unit at 3, or emotion",
+        f"error ratio at {size} px",
+        f"at {PHOTO_SIZE} px",
+        "change outside",
+        "pixels that truly change",
+    )
+    large = edit_rows(run.large, run.edited_large, 2, SHOWN_LARGE)
     attention = [
         [to_pixels(photo), *map(gray, run.look.attention[i])]
-        for i, photo in enumerate(run.photos[: len(run.look.labels)])
+        for i, photo in enumerate(run.trials.photos[: len(run.look.labels)])
     ]
     return [
         "<p>Each person twice: edited over gRPC above, <b>drawn anew with that action unit below</b> (the truth).</p>",
         report.image(
-            grid(edit_rows(run)), "Edits of held-out people, above the truth", ZOOM, ("photo", *SHOWN_AUS), column
+            grid(edit_rows(run.trials, run.edited, SHOWN_PEOPLE, SHOWN_AUS)),
+            "Edits of held-out people, above the truth",
+            ZOOM,
+            ("photo", *SHOWN_AUS),
+            column,
         ),
         "<p>Error ratio: mean absolute error to the truth inside the pixels that truly change, edited over unedited photo; 0 is perfect, 1 is doing nothing.</p>",
         report.table(heads, rows),
+        f"<p>The same fields applied to photos of {PHOTO_SIZE} px, above the truth:</p>",
+        report.image(
+            grid(large), f"Edits at {PHOTO_SIZE} px", 0.6, ("photo", *SHOWN_LARGE), round(0.6 * (PHOTO_SIZE + 2))
+        ),
         "<h2>Attention</h2><p>White is kept from the photo, black is painted anew.</p>",
         report.image(grid(attention), "Attention of the edits", ZOOM, ("photo", *SHOWN_AUS), column),
     ]

@@ -85,7 +85,7 @@ class ModelConfig(_Settings):
     segmenter_steps: NonNegativeInt = 0
     """Steps at the start of training that train the segmenter alone."""
     paired_steps: NonNegativeInt = 0
-    """Steps after those that train generators and segmenter on true targets alone, without critics: a quarter of the time a step."""
+    """Steps after those that train on true targets, with critics that only learn to recognise expressions: half the time a step."""
     average_decay: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the generators' running average, which is what evaluation and export use."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"

@@ -51,6 +51,19 @@ def critic_loss(
     return total, parts
 
 
+def recognition_loss(
+    views: Iterable[View], face: Mapping[str, tf.Tensor], weights: LossConfig, one_hot: bool
+) -> tuple[tf.Tensor, Parts]:
+    """Return the critics' expression losses (B,) on real `face["image"]` alone: what they learn before there is a GAN."""
+    total, parts = tf.constant(0.0), {}
+    for critic, look, visible, weight in views:
+        error = losses.expression_error(critic(look(face["image"]))["expression"], face["expression"], one_hot, visible)
+        total += weight * weights.expression * error
+        if visible is None:
+            parts = {"critic_expression": error}
+    return total, parts
+
+
 def paired_loss(
     face: Mapping[str, tf.Tensor], edited: tf.Tensor, attention: tf.Tensor, weights: LossConfig
 ) -> tuple[tf.Tensor, Parts]:

@@ -25,7 +25,7 @@ LOSS_NAMES = (
 """What training logs: unweighted means, gradient norms on the segmenter, and each region's share of the image."""
 
 Stage = Literal["segmenter", "paired", "joint"]
-"""What a step trains: the segmenter alone, generators and segmenter on true targets, or everything."""
+"""What a step trains: the segmenter alone; all but the critics' sense of what is real, on true targets; or everything."""
 
 
 @keras.saving.register_keras_serializable("seghgan")
@@ -100,9 +100,8 @@ class SegHGAN(EditingModel):
         with tf.GradientTape() as tape:
             parts = self.find_parts(self.probabilities(last["image"]))
             field = self._fused(last["image"], last["target_expression"], parts)
-            if self.stage == "joint":
-                with tape.stop_recording():
-                    self.train_critics(last, parts, apply_field(last["image"], field), 0)
+            with tape.stop_recording():
+                self.train_critics(last, parts, apply_field(last["image"], field), 0)
             gan = tf.nn.compute_average_loss(self._generator_loss(last, parts, field))
         return tape.gradient(gan, (generators, segmenter), unconnected_gradients="zero")
 
@@ -117,12 +116,18 @@ class SegHGAN(EditingModel):
     def train_critics(
         self, face: Mapping[str, tf.Tensor], parts: Mapping[str, Part], edited: tf.Tensor, turn: int
     ) -> None:
-        """Update the critics once on real `face["image"]` against `edited` images; `turn` varies the penalty's mixing."""
-        mix, critics = self._mix(tf.shape(edited)[0], turn), optimizer.tensors(self.role_variables("critic"))
+        """Update the critics once on real `face["image"]` against `edited` images; `turn` varies the penalty's mixing.
+
+        In the "paired" stage they learn to recognise expressions alone, from the real images.
+        """
+        weights, one_hot = self.config.losses, self.config.space.one_hot
+        critics = optimizer.tensors(self.role_variables("critic"))
         with tf.GradientTape() as tape:
-            total, named = objectives.critic_loss(
-                self._views(parts), face, edited, mix, self.config.losses, self.config.space.one_hot
-            )
+            if self.stage == "paired":
+                total, named = objectives.recognition_loss(self._views(parts), face, weights, one_hot)
+            else:
+                mix = self._mix(tf.shape(edited)[0], turn)
+                total, named = objectives.critic_loss(self._views(parts), face, edited, mix, weights, one_hot)
             loss = tf.nn.compute_average_loss(total)
         self._track(named)
         self._apply("critic", tape.gradient(loss, critics, unconnected_gradients="zero"))

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from seghgan_tf.demo import run as demo
-from seghgan_tf.expressions import AUS
+from seghgan_tf.expressions import AUS, EMOTIONS
 from seghgan_tf.training import pretrained
 
 
@@ -25,10 +25,11 @@ def test_the_demo_meets_its_promises_on_people_it_never_saw(tmp_path, monkeypatc
     assert figures["edit_error_ratio"] <= 0.70
     assert figures["outside_change"] <= 0.02
     assert figures["parity"] <= 1e-5
-    assert set(figures["per_au"]) == set(AUS)
-    assert set(figures["stages"]) == {"draw", "train", "segmenter alone", "evaluate", "export", "serve and edit"}
+    assert set(figures["per_expression"]) == set(figures["per_expression_384"]) == {*AUS, *EMOTIONS[1:]}
+    assert {"emotion_error_ratio", "edit_error_ratio_384", "emotion_error_ratio_384"} <= set(figures)
+    assert set(figures["stages"]) == {"draw", "train", "evaluate", "export", "serve and edit"}
     assert json.loads((tmp_path / "demo" / "figures.json").read_text()) == json.loads(json.dumps(figures))
     page = (tmp_path / "demo" / "report.html").read_text()
-    assert page.count("data:image/png;base64") == 3
+    assert page.count("data:image/png;base64") == 4
     assert not re.search(r'(src|href)="(?!data:)', page), "the report must need no other file"
     assert all(au in page for au in AUS)

@@ -10,7 +10,7 @@ from seghgan_tf.evaluation.figures import edit_figures
 from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS, MAX_INTENSITY
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.model.field import apply_field, grow
-from seghgan_tf.photos import from_pixels
+from seghgan_tf.pictures import from_pixels
 
 INTENSITY = 3.0
 HELD_OUT_SEED = 1_000_003

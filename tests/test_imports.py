@@ -36,7 +36,13 @@ LIGHT = [
     "tfrecords_tools.cli",
     "serving.cli",
 ]
-MAY_USE_OTHER_PACKAGES = {"seghgan_tf.cli", "seghgan_tf.demo.run", "seghgan_tf.export", "seghgan_tf.editing"}
+MAY_USE_OTHER_PACKAGES = {
+    "seghgan_tf.cli",
+    "seghgan_tf.demo.run",
+    "seghgan_tf.demo.trials",
+    "seghgan_tf.export",
+    "seghgan_tf.editing",
+}
 
 
 def modules(package):

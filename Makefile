@@ -6,7 +6,12 @@ INSTALLED := $(VENV)/.installed
 K8S_TOOLS := $(VENV)/.k8s-tools
 BEAM := $(VENV)/beam/.installed
 
-.PHONY: help demo test lint format bench k8s-validate beam lock clean
+FAST := $(addprefix tests/,test_cli.py test_config.py test_docs_flags.py test_expressions.py test_imports.py test_losses.py \
+  test_photos.py test_skips.py data_tools/test_actions.py data_tools/test_readers.py serving/test_contract.py \
+  serving/test_tensors.py k8s/test_docs.py k8s/test_fetch.py k8s/test_gate.py k8s/test_manifests.py k8s/test_receipt.py \
+  k8s/test_training.py)
+
+.PHONY: help needs demo test test-fast lint format bench k8s-validate beam lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,8 +40,17 @@ $(BEAM): requirements-beam.lock $(INSTALLED)
 demo: $(INSTALLED) ## Draw faces, train, evaluate, export, serve and edit over gRPC; report in runs/demo
 	$(BIN)/seghgan demo
 
-test: $(INSTALLED) $(K8S_TOOLS) $(BEAM) ## Run the whole suite on two processes
+needs: # The first line of `make test`: what pip cannot install
+	@missing=; for one in chromium:chromium ip:iproute2; do \
+	  command -v $${one%%:*} > /dev/null || missing="$$missing $${one##*:}"; done; \
+	if [ -z "$$missing" ]; then echo "Needed from the system and there: chromium (web pages), iproute2 (a cluster on one machine)"; \
+	else echo "Needed from the system and missing:$$missing; their tests are skipped. As root: apt-get install --no-install-recommends$$missing"; fi
+
+test: needs $(INSTALLED) $(K8S_TOOLS) $(BEAM) ## Run the whole suite on two processes; says first what it needs from the system
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+test-fast: needs $(INSTALLED) $(K8S_TOOLS) ## A developer's loop: what starts no server, trains nothing and drives no browser
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(FAST)
 
 lint: $(INSTALLED) ## Check style, formatting and types
 	$(BIN)/ruff check .
@@ -57,10 +71,12 @@ k8s-validate: $(INSTALLED) $(K8S_TOOLS) ## Validate the Kubernetes manifests off
 
 beam: $(BEAM) ## Install Apache Beam beside .venv, for the test of the Beam runner
 
-lock: ## Write requirements.lock anew from pyproject.toml
+lock: ## Write requirements.lock and the lock files of the images anew from pyproject.toml
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet -e '.[serve,data,eval,dev]'
 	.venv-lock/bin/python -m pip freeze --exclude-editable > requirements.lock
+	.venv-lock/bin/python -m pip install --quiet uv packaging
+	PATH=$(CURDIR)/.venv-lock/bin:$$PATH .venv-lock/bin/python k8s/images/lock.py
 	rm -rf .venv-lock
 
 clean: ## Remove the virtual environment, runs and caches

@@ -8,6 +8,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
 
+from tests import skips
+
 ROOT = Path(__file__).parents[1]
 
 TINY = {
@@ -30,3 +32,20 @@ def faces_folder() -> Path:
     if not (folder / "london").is_dir():
         pytest.skip("needs the real faces in ../shared/data beside the project")
     return folder
+
+
+def _skipped(config: pytest.Config) -> list[str]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return [skips.reason(report) for report in reporter.stats.get("skipped", [])] if reporter else []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many tests were skipped and why, and which of them must not be."""
+    for line in [*skips.summary(_skipped(config)), *skips.problems(_skipped(config))]:
+        terminalreporter.write_line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that skips more than it may."""
+    if skips.problems(_skipped(session.config)) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -34,7 +34,7 @@ class Batching:
 
     Images are cut to their central square and resized to `image_size`. Training repeats for ever in an order drawn from `seed`, in
     full batches; otherwise the split is read once. `augment` and `balanced` (each emotion, or each dominant action unit, about equally
-    often) apply to training alone. `cache` keeps decoded images in memory as uint8. `deterministic` makes equal seeds give equal
+    often) apply to training alone. `cache` keeps decoded images of training in memory as uint8. `deterministic` makes equal seeds give equal
     batches, at some cost of speed. `workers` bounds the threads that decode (0: tf.data chooses). With an `input_context`
     (`strategy.distribute_datasets_from_function`) each worker reads its own share and `batch_size` is over all replicas.
     """
@@ -119,13 +119,15 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
 
     records = read_records(source.files, how.share, how.seed if training else None, deterministic)
     examples = records.batch(PARSED_TOGETHER).map(source.select, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-    if how.cache:
+    cache = how.cache and training
+    if cache:
         examples = decode(examples).cache()
     if weights is not None:
         examples = _rebalanced(examples, weights, how.seed)
     if training:
-        examples = examples.shuffle(source.examples if how.cache else SHUFFLE_BUFFER, how.seed).repeat()
-    if not how.cache:
+        # One place more than there are examples, so that the cache is read to its end, which TensorFlow warns of otherwise.
+        examples = examples.shuffle(source.examples + 1 if cache else SHUFFLE_BUFFER, how.seed).repeat()
+    if not cache:
         examples = decode(examples)
     batches = examples.batch(batch_size, drop_remainder=training or how.drop_remainder)
     batches = _as_floats(batches, how.augment if training else None, how.seed + 7919 * how.share[1])

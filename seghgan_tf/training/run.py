@@ -159,7 +159,8 @@ def distributed_streams(config: Config, strategy: tf.distribute.Strategy, seed: 
 
     def validation(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         whole = context and tf.distribute.InputContext(num_replicas_in_sync=context.num_replicas_in_sync)
-        return streams(config, "validation", input_context=whole).take(config.training.validation_batches)
+        batches = streams(config, "validation", input_context=whole).take(config.training.validation_batches)
+        return batches.cache() if config.data.cache else batches
 
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return tuple(map(strategy.distribute_datasets_from_function, (training, validation)))

@@ -41,6 +41,8 @@ def _server(resources: list[Resource]) -> Iterator[str]:
 
 
 def _binary(name: str, given: dict[str, str]) -> Iterator[str]:
+    if "ssl_config_file" in given:
+        yield f"{name}: TensorFlow Serving's REST port stays plain beside TLS, on every address; take components/tls"
     if given.get("enable_profiler", "false") != "false":
         yield f"{name}: the profiler must be off"
     if "port" in given:
@@ -63,6 +65,8 @@ def _probe(name: str, kind: str, probe: Resource, ports: dict[str, int], given: 
         yield f"{name}: {kind} asks a port that is not there: {target['port']}"
     elif "grpc" in probe and probe["grpc"].get("service", "") not in ("", "PredictionService", "ModelService"):
         yield f"{name}: {kind} names a service that TensorFlow Serving does not register"
+    elif "httpGet" in probe and ("tls_cert" in given) != (target.get("scheme") == "HTTPS"):
+        yield f"{name}: {kind} and the REST port must both speak TLS, or neither"
     elif "grpc" in probe and {"ssl_config_file", "tls_cert"} & set(given):
         yield f"{name}: {kind} speaks gRPC in plain text to a port with TLS"
 

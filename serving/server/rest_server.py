@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from serving.server import tls
 from serving.server.engine import Engine
 from serving.server.rest_routes import Rest
 from serving.server.settings import Settings
@@ -89,6 +90,7 @@ class RestServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            ssl_context_factory=tls.https(settings),
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )

@@ -1,7 +1,10 @@
-"""TLS and mTLS for gRPC: certificates read from files, and read again when the files change."""
+"""TLS for REST, TLS and mTLS for gRPC: certificates read from files, and read again when the files change."""
 
 import logging
+import ssl
+import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +81,43 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
         return None
     pem = _read(settings)
     return grpc.dynamic_ssl_server_credentials(_configuration(pem), _Reloader(settings, pem), pem.client_ca is not None)
+
+
+def https(settings: Settings) -> Callable[..., ssl.SSLContext] | None:
+    """Return what makes REST's TLS context for uvicorn, None where REST is plain.
+
+    It is plain without certificates, and always in TensorFlow Serving, so with `strict_compatibility` too.
+    Clients need no certificate of their own, so that probes and Prometheus can ask. Raises ValueError for unusable files.
+    """
+    if settings.strict_compatibility or (settings.tls_key is None and settings.ssl_config_file is None):
+        return None
+    kept = _read(settings)
+    context = _context(kept)
+
+    def renew(connection: ssl.SSLObject, _name: str | None, _context_of_listener: ssl.SSLContext) -> None:
+        nonlocal kept, context
+        try:
+            if (found := _read(settings)) != kept:
+                kept, context = found, _context(found)
+        except (OSError, ValueError) as error:
+            logger.error("certificates keep their old value", extra={"fields": {"trouble": str(error)}})
+        connection.context = context
+
+    listener = _context(kept)
+    listener.sni_callback = renew
+    return lambda *_: listener
+
+
+def _context(pem: _Pem) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:  # OpenSSL reads files alone; this one is ours alone
+        file.write(pem.key + b"\n" + pem.cert)
+        file.flush()
+        try:
+            context.load_cert_chain(file.name)
+        except ssl.SSLError as error:
+            raise ValueError(f"`tls_key` and `tls_cert` must be one PEM pair ({error}). Received: another") from error
+    return context
 
 
 def identities(context: grpc.ServicerContext) -> set[str]:

@@ -68,6 +68,19 @@ def test_what_the_pipeline_names_is_stagings(built):
     assert claims | named <= there
 
 
+@pytest.mark.parametrize("target", ["overlays/dev-tls", "overlays/prod-cpu-tls"])
+def test_with_tls_nothing_asks_the_rest_port_in_plain_text(built, target):
+    resources = built(target)
+    server = container(resources)
+    assert server["command"][-1] == "serving.server"
+    probes = [server[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
+    assert {one["httpGet"]["scheme"] for one in probes if "httpGet" in one} == {"HTTPS"}
+    assert all(one["spec"]["endpoints"][0]["scheme"] == "https" for one in of_kind(resources, "ServiceMonitor"))
+    readiness = server["readinessProbe"]["httpGet"]
+    readiness.pop("scheme")
+    assert any("must both speak TLS" in one for one in problems(resources))
+
+
 SERVING = [target for target in TARGETS if target.startswith("overlays/") and "dev" not in target]
 
 
@@ -230,6 +243,7 @@ MUTATIONS: dict[str, Callable[[Resources], None]] = {
     "plain gRPC probe with TLS": lambda r: container(r)["args"].append(
         "--ssl_config_file=/config/server/monitoring.config"
     ),
+    "TLS with a plain REST port": lambda r: container(r)["args"].append("--ssl_config_file=/config/server/x"),
     "no drain": drop(container, "lifecycle"),
     "drain shorter than a deadline": lambda r: container(r)["lifecycle"]["preStop"]["sleep"].update(seconds=10),
     "grace shorter than the drain": put(spec_of, "terminationGracePeriodSeconds", 35),
@@ -309,6 +323,7 @@ SAID = {
     "readiness on an unknown label": "label stabel",
     "liveness on metadata": "restarts the pod for a bad model",
     "plain gRPC probe with TLS": "in plain text to a port with TLS",
+    "TLS with a plain REST port": "REST port stays plain",
     "no drain": "preStop must sleep",
     "drain shorter than a deadline": "preStop must sleep",
     "grace shorter than the drain": "counts the drain",

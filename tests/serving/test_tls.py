@@ -2,6 +2,7 @@
 
 import datetime
 import http.client
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ class Certificates:
         issued = self.authority.issue_cert(name)
         (self.folder / "key.pem").write_bytes(issued.private_key_pem.bytes())
         (self.folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+
+    def https(self, port: int) -> http.client.HTTPSConnection:
+        trusting = ssl.create_default_context(cadata=self.authority.cert_pem.bytes().decode())
+        return http.client.HTTPSConnection("localhost", port, timeout=20, context=trusting)
 
     def client(self, name: str = "editor", authority: Any = None, expired: bool = False) -> TLS:
         past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
@@ -130,7 +135,7 @@ def test_rest_answers_no_predictions_where_clients_must_show_certificates(
     with run_server(model_dir=export, **settings) as (engine, _):
         rest = rest_server.start(engine, engine.settings)
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", rest.port, timeout=20)
+            connection = certificates.https(rest.port)
             answers = {}
             for method, path in (
                 ("GET", "/v1/models/seghgan/metadata"),
@@ -147,3 +152,27 @@ def test_rest_answers_no_predictions_where_clients_must_show_certificates(
         finally:
             rest.stop(5.0)
     assert list(answers.values()) == [200, 200, 404, 404, 403]
+
+
+def test_rest_speaks_tls_alone_where_grpc_does_and_takes_a_renewed_certificate(
+    run_server: Any, export: Path, certificates: Certificates
+) -> None:
+    with run_server(model_dir=export, **certificates.settings) as (engine, _):
+        rest = rest_server.start(engine, engine.settings)
+        try:
+            serials = []
+            for _ in range(2):
+                connection = certificates.https(rest.port)
+                connection.request("GET", "/v1/models/seghgan")
+                assert connection.getresponse().status == 200
+                serials.append(connection.sock.getpeercert()["serialNumber"])
+                connection.close()
+                certificates.issue_server()
+            plain = http.client.HTTPConnection("localhost", rest.port, timeout=20)
+            plain.request("GET", "/v1/models/seghgan")
+            with pytest.raises((http.client.HTTPException, OSError)):
+                plain.getresponse()
+            plain.close()
+        finally:
+            rest.stop(5.0)
+    assert serials[0] != serials[1]

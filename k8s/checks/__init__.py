@@ -1,6 +1,6 @@
 """Do the built manifests agree with themselves? Each check is a generator of problems, and has planted faults in tests/k8s."""
 
-from k8s.checks import network, ownership, pods, server
+from k8s.checks import apiserver, network, ownership, pods, server
 from k8s.checks.resources import Resource
 
 
@@ -10,5 +10,5 @@ def problems(resources: list[Resource], once: list[Resource] | None = None) -> l
     `once` is what a person creates beside them; the ConfigMap of labels as it is shipped where it is not given.
     """
     whole = [*resources, *(ownership.created_once(resources) if once is None else once)]
-    checks = (*pods.CHECKS, *server.CHECKS, *network.CHECKS)
+    checks = (*apiserver.CHECKS, *pods.CHECKS, *server.CHECKS, *network.CHECKS)
     return [problem for check in checks for problem in check(whole)] + list(ownership.ownership(resources))

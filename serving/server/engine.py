@@ -298,7 +298,7 @@ class Engine:
         names = self.models.names
         states = [((name, str(v.version)), float(v.state)) for name in names for v in self.models.versions(name)]
         yield gauge("seghgan_version_state", "State of a version (30 is AVAILABLE).", ["model", "version"], states)
-        failed = [((name, str(v.version)), float(bool(v.error))) for name in names for v in self.models.versions(name)]
+        failed = [((name, str(v.version)), float(bool(v.message))) for name in names for v in self.models.versions(name)]
         yield gauge("seghgan_version_failed", "1 where a version could not be loaded.", ["model", "version"], failed)
         watching = self._watcher.ident is None or self._watcher.is_alive()
         yield gauge("seghgan_watching", "0 once new versions and labels are not looked for any more.", [], [((), watching)])

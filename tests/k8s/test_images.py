@@ -91,12 +91,14 @@ def confined(*absent):
 @pytest.mark.slow
 @needs_root
 def test_the_serving_image_fetches_serves_and_drains_as_a_pod_does(image, exports, tmp_path):
-    with tarfile.open(tmp_path / "models.tar", "w") as tar:
+    volume = tmp_path / "volume"
+    volume.mkdir(mode=0o755)
+    with tarfile.open(volume / "models.tar", "w") as tar:
         tar.add(exports / "1", "1")
-    digest = hashlib.sha256((tmp_path / "models.tar").read_bytes()).hexdigest()
+    digest = hashlib.sha256((volume / "models.tar").read_bytes()).hexdigest()
     script = confined("skimage", "mtcnn", "apache_beam", "pytest") + SERVE.replace("DIGEST", digest)
     (tmp_path / "pod").mkdir()
-    ran = image_root.run(image("seghgan/serving"), tmp_path / "pod", {"/volume": tmp_path}, script)
+    ran = image_root.run(image("seghgan/serving"), tmp_path / "pod", {"/volume": volume}, script)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "edited 0.5" in ran.stdout
     assert "metadata 200" in ran.stdout

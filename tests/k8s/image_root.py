@@ -41,6 +41,8 @@ def lay_out(dockerfile: Path, lock: Path, root: Path) -> Path:
     (command,) = re.findall(r"pip (install .*--no-index .+) \.$", dockerfile.read_text(), re.MULTILINE)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", venv / "bin" / "python"]
     subprocess.run([*pip, *command.split(), source], check=True, env=os.environ | {"PYTHONPATH": ""})
+    script = venv / "bin" / "seghgan"
+    script.write_text(script.read_text().replace(str(venv), "/opt/venv"))  # where it is mounted
     return venv
 
 

@@ -222,7 +222,7 @@ def test_a_config_map_is_read_and_patched_with_the_pods_own_token(api):
     store.write("new")
     store.write("newer")
     assert Api.config["data"] == {"models.config": "newer", "other": "stays"}
-    path = "/api/v1/namespaces/seghgan/configmaps/seghgan-models"
+    path = "/api/v1/namespaces/seghgan/configmaps/seghgan-models?fieldManager=seghgan-promote"
     assert Api.asked[0] == ("GET", path, "Bearer secret-token")
     assert Api.asked[1] == ("PATCH", path, "application/merge-patch+json")
 

@@ -1,8 +1,12 @@
 """Masks from contours: the 189 landmarks of a face drawn as class ids, without any mask that people or networks made."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy import ndimage
+from skimage.color import rgb2lab
 
 from seghgan_tf.regions import CLASSES
 
@@ -31,7 +35,7 @@ _FINE = 4
 def contour_mask(points: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
     """Return class ids (`size`, `size`) of a face whose 189 points (x, y) are in pixels of a picture of `size`.
 
-    What the points do not outline (clothes, glasses, hats, hair beside the neck) is background.
+    What the points do not outline (clothes, glasses, hats, hair beside the face) is background; see `sharpen_hair`.
     """
     large = Image.new("L", (_FINE * size, _FINE * size), 0)
     pen = ImageDraw.Draw(large)
@@ -39,6 +43,23 @@ def contour_mask(points: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
         outline = [(float(x), float(y)) for x, y in _FINE * _rounded(points[list(polygon)])]
         pen.polygon(outline, fill=CLASSES.index(name))
     return np.asarray(large, np.uint8)[_FINE // 2 :: _FINE, _FINE // 2 :: _FINE]
+
+
+def sharpen_hair(mask: NDArray[np.uint8], picture: NDArray[Any], points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return class ids corrected by the backdrop's colour, which the picture's upper corners show.
+
+    Hair, ears and neck that look like the backdrop become background; background above the lips that does not is hair.
+    """
+    size = mask.shape[0]
+    lab = rgb2lab(np.asarray(picture, np.float64) / 255)
+    corner = max(2, size // 16)
+    corners = np.concatenate([lab[:corner, :corner], lab[:corner, -corner:]]).reshape(-1, 3)
+    backdrop = ndimage.median_filter(np.linalg.norm(lab - np.median(corners, axis=0), axis=-1), 5) < 14
+    outer = np.isin(mask, [CLASSES.index(name) for name in ("hair", "neck", "l_ear", "r_ear")])
+    above = np.arange(size)[:, None] < points[[87, 93], 1].mean()
+    sharp = np.where(outer & backdrop, 0, mask)
+    sharp = np.where((mask == 0) & ~backdrop & above, CLASSES.index("hair"), sharp)
+    return sharp.astype(np.uint8)
 
 
 def _rounded(polygon: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -66,7 +66,7 @@ PUSHES: dict[str, tuple[Push, ...]] = {
     "AU25": (
         (_UPPER_EDGE, ((0, -0.05), (0, -0.09), (0, -0.1))), (_UPPER_RIM, ((0, -0.05), (0, -0.08), (0, -0.08))),
         (_LOWER_EDGE, ((0, 0.11), (0, 0.2), (0, 0.225))), (_LOWER_RIM, ((0, 0.1), (0, 0.175), (0, 0.19))),
-        (_CHIN, ((0, 0.09), (0, 0.1), (0, 0.08), (0, 0.06))), (((127, 131), (128, 130), (129, 129)), ((0, 0.02), (0, 0.04))),
+        (_CHIN, ((0, 0.15), (0, 0.175), (0, 0.12), (0, 0.08))), (((127, 131), (128, 130), (129, 129)), ((0, 0.03), (0, 0.06))),
     ),
     "AU26": (
         (_CORNERS, ((-0.05, 0.06),)), (_UPPER_EDGE, ((-0.02, 0), (0, -0.015))), (_UPPER_RIM, ((-0.02, 0.01), (0, -0.01))),
@@ -80,7 +80,13 @@ PUSHES: dict[str, tuple[Push, ...]] = {
 }  # fmt: skip
 """For each unit what it moves, in distances of the pupils at full strength; lids (AU05, AU07, AU45) are not moved as points."""
 
-LIDS = {"AU05": (0.0, 0.3, 0.0), "AU06": (0.0, 0.0, 0.25), "AU07": (0.12, 0.0, 0.4), "AU09": (0.05, 0.0, 0.2), "AU45": (1.0, 0.0, 0.0)}
+LIDS = {
+    "AU05": (0.0, 0.3, 0.0),
+    "AU06": (0.0, 0.0, 0.25),
+    "AU07": (0.12, 0.0, 0.4),
+    "AU09": (0.05, 0.0, 0.2),
+    "AU45": (1.0, 0.0, 0.0),
+}
 """For each unit how far the upper lid comes down, goes up, and the lower lid comes up, in heights of the open eye."""
 
 

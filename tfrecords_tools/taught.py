@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.interpolate import PchipInterpolator, RBFInterpolator
 from scipy.ndimage import map_coordinates
+from skimage.registration import optical_flow_tvl1
 
 from tfrecords_tools.muscles import Points, contract, eye_distance, lid_shifts
 
@@ -23,6 +25,10 @@ CREASES = ((38, 37, 36, 35, 34), (39, 40, 41, 42, 43))
 """For each eye: points of the lid's crease, from the inner to the outer end."""
 FREE = {170, 171, 172, 173, *(index for crease in CREASES for index in crease)}
 """Points that follow the skin around them: creases of the lids, and the groove above the lip."""
+EYE_SPANS = ((19, 28), (20, 29), (21, 30), (24, 31), (25, 32), (26, 33))
+"""Points of the upper and the lower lid that lie above each other."""
+FLOW_SIDE = 256
+"""Side at which optical flow is worked out."""
 _COARSE = 4
 
 
@@ -32,7 +38,7 @@ def identity_flow(height: int, width: int) -> Flow:
 
 
 def spline_flow(old: Points, new: Points, size: int) -> Flow:
-    """Return the smooth flow (a thin-plate spline) that takes `old` to `new`; the picture's border stays."""
+    """Return the smooth flow (a thin-plate spline) that takes `old` to `new`; the border of the picture, whose `size` is a multiple of 4, stays."""
     steps = np.linspace(0, size - 1, 7)
     border = np.array([(x, y) for x in steps for y in steps if {x, y} & {steps[0], steps[-1]}])
     held = [index for index in range(len(new)) if index not in FREE]
@@ -40,12 +46,13 @@ def spline_flow(old: Points, new: Points, size: int) -> Flow:
     new, first = np.unique(new, axis=0, return_index=True)
     at = np.concatenate([new, border])
     back = np.concatenate([old[first] - new, np.zeros_like(border)])
-    grid = np.arange(0, size + _COARSE, _COARSE, dtype=np.float64)
+    grid = (np.arange(size // _COARSE) + 0.5) * _COARSE - 0.5
     places = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2)
-    coarse = RBFInterpolator(at, back)(places).reshape(len(grid), len(grid), 2)
-    y, x = np.indices((size, size)) / _COARSE
-    shift = [map_coordinates(coarse[..., channel], (y, x), order=1) for channel in (1, 0)]
-    return identity_flow(size, size) + np.stack(shift)
+    coarse = RBFInterpolator(at, back)(places).reshape(len(grid), len(grid), 2).astype(np.float32)
+    shift = [
+        Image.fromarray(coarse[..., channel]).resize((size, size), Image.Resampling.BILINEAR) for channel in (1, 0)
+    ]
+    return identity_flow(size, size) + np.stack([np.asarray(each, np.float64) for each in shift])
 
 
 def lids(points: Points, size: int, shut: float, raised: float, lower: float = 0.0) -> Flow:
@@ -60,7 +67,9 @@ def lids(points: Points, size: int, shut: float, raised: float, lower: float = 0
         columns = np.arange(math.ceil(left) + 1, math.floor(right))
         up, low = _line(points, upper, columns), _line(points, under, columns)
         top = np.maximum(up - 0.2 * unit, _line(points, brow, columns) + 0.02 * unit)
-        for x, edge, floor, start in zip(columns, up, np.maximum(low, up), np.minimum(top, up - 0.05 * unit), strict=True):
+        for x, edge, floor, start in zip(
+            columns, up, np.maximum(low, up), np.minimum(top, up - 0.05 * unit), strict=True
+        ):
             flow[0, :, x] = _column(flow[0, :, x], start, edge, floor, unit, (shut, raised, lower))
     return flow
 
@@ -105,7 +114,9 @@ def show(picture: NDArray[Any], flow: Flow, order: int = 1) -> NDArray[Any]:
     """Return a picture (H, W, C) or class ids (H, W; give `order` 0) seen through a flow."""
     if picture.ndim == 2:
         return map_coordinates(picture, flow, order=order, mode="nearest")
-    return np.stack([map_coordinates(picture[..., c], flow, order=order, mode="nearest") for c in range(picture.shape[2])], -1)
+    return np.stack(
+        [map_coordinates(picture[..., c], flow, order=order, mode="nearest") for c in range(picture.shape[2])], -1
+    )
 
 
 def after(first: Flow, second: Flow) -> Flow:
@@ -115,6 +126,36 @@ def after(first: Flow, second: Flow) -> Flow:
 
 def teach_flow(points: Points, size: int, aus: Mapping[str, float]) -> Flow:
     """Return the flow that takes a face at rest, of `size` pixels with `points`, to `aus` (0..5)."""
-    flow = lids(points, size, *lid_shifts(aus))
-    new = contract(points, aus)
-    return flow if np.array_equal(new, points) else after(flow, spline_flow(points, new, size))
+    shifts, new = lid_shifts(aus), contract(points, aus)
+    if np.array_equal(new, points):
+        return lids(points, size, *shifts)
+    smooth = spline_flow(points, new, size)
+    return after(lids(points, size, *shifts), smooth) if any(shifts) else smooth
+
+
+def carry_points(points: Points, first: NDArray[Any], second: NDArray[Any]) -> Points:
+    """Return where the points of a picture (S, S, 3; 0..255) lie in another one of the same person, by optical flow (TV-L1).
+
+    Edges of the closed lips follow the lip they belong to.
+    """
+    reduced = [
+        np.asarray(Image.fromarray(each).resize((FLOW_SIDE,) * 2, Image.Resampling.BOX).convert("L"))
+        for each in (first, second)
+    ]
+    flow = optical_flow_tvl1(*(each.astype(np.float32) / 255 for each in reduced), attachment=8, num_warp=6)
+    places = points.copy()
+    for rim, edge in ((88, 94), (104, 99)):
+        places[edge : edge + 5] = 0.5 * (points[rim : rim + 5] + points[edge : edge + 5])
+    scale = first.shape[0] / FLOW_SIDE
+    at = (places[:, 1] / scale - 0.5, places[:, 0] / scale - 0.5)
+    shift = [map_coordinates(channel, at, order=1, mode="nearest") for channel in (flow[1], flow[0])]
+    return points + scale * np.stack(shift, -1)
+
+
+def lids_narrowed(rest: Points, points: Points) -> float:
+    """Return by which share eyes are narrower than at rest."""
+
+    def opening(each: Points) -> float:
+        return float(np.mean([each[low, 1] - each[up, 1] for up, low in EYE_SPANS]) / eye_distance(each))
+
+    return 1 - opening(points) / opening(rest)

@@ -78,7 +78,7 @@ def fill_mouth(picture: NDArray[np.float64], rest: Points, new: Points, teeth: T
         for edge in ((99, 100, 101, 102, 103), (94, 95, 96, 97, 98))
     )
     depth = np.clip((floor - rows) / (0.16 * unit), 0, 1)
-    tongue = np.where(floor - roof > 0.16 * unit, 0.26, 0.0)
+    tongue = 0.26 * np.clip((floor - roof) / (0.1 * unit) - 1.1, 0, 1)
     hollow = (0.2 + tongue * (1 - depth) ** 1.5)[..., None] * lip * np.array([1.0, 0.8, 0.78])
     if teeth is not None:
         middle = rest[[87, 93], 0].mean()
@@ -89,9 +89,7 @@ def fill_mouth(picture: NDArray[np.float64], rest: Points, new: Points, teeth: T
     return picture + inside * (hollow - picture)
 
 
-def _set_teeth(
-    teeth: Teeth, middle: float, end: float, unit: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _set_teeth(teeth: Teeth, middle: float, end: float, unit: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return teeth moved so that they hang at `middle` and end at the row `end`, and how much of each pixel they cover."""
     size = teeth.picture.shape[0]
     rows, columns = np.indices((size, size))

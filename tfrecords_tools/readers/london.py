@@ -6,11 +6,13 @@ and 1), the tip of the nose (between 54 and 60) and the corners of the mouth (87
 the set's own page does not name them. Landmarks are in pixels of the photo as published; copies of another size are scaled.
 """
 
-import math
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seghgan_tf.expressions import EMOTIONS
 from tfrecords_tools.images import read_size
@@ -61,18 +63,26 @@ def read_tem(photo: Path) -> tuple[float, ...] | None:
 
     Raises ValueError for a file without 189 places, Rejected for a photo whose size cannot be read.
     """
-    path = photo.with_suffix(".tem")
-    if not path.is_file():
+    if not photo.with_suffix(".tem").is_file():
         return None
-    lines = path.read_text(encoding="utf-8").split("\n")
+    places = read_points(photo)
+    five = (places[0], places[1], (places[54] + places[60]) / 2, places[87], places[93])
+    return tuple(float(x) for place in five for x in place)
+
+
+def read_points(photo: Path) -> NDArray[np.float64]:
+    """Return all 189 landmarks (x, y) of the `.tem` file beside a photo, in its pixels.
+
+    Raises ValueError for a file without 189 places, OSError for none, Rejected for a photo whose size cannot be read.
+    """
+    lines = photo.with_suffix(".tem").read_text(encoding="utf-8").split("\n")
     places = [tuple(map(float, line.split())) for line in lines[1:190]]
     if lines[0].strip() != "189" or len(places) != 189 or any(len(place) != 2 for place in places):
         raise ValueError("it does not hold 189 places x y")
-    if not all(math.isfinite(x) for place in places for x in place):
+    points = np.array(places, np.float64)
+    if not np.isfinite(points).all():
         raise ValueError("a place is not finite")
-    scale = read_size(str(photo))[0] / PUBLISHED_SIDE
-    nose = tuple((one + other) / 2 for one, other in zip(places[54], places[60], strict=True))
-    return tuple(scale * x for place in (places[0], places[1], nose, places[87], places[93]) for x in place)
+    return points * (read_size(str(photo))[0] / PUBLISHED_SIDE)
 
 
 def _people(folder: Path) -> set[str]:

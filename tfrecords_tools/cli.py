@@ -269,6 +269,46 @@ def convert(
     _summarise(console, output, description, quiet=on_error is OnError.skip)
 
 
+@app.command()
+def pair(
+    dataset: Annotated[Dataset, typer.Argument(help="Whose layout the source has; it must name subjects.")],
+    source: Annotated[Path, typer.Argument(help="The data set's folder, as its owner ships it.", file_okay=False)],
+    output: Annotated[Path, typer.Argument(help="A new folder for the records.")],
+    actions: Annotated[
+        Path | None, typer.Option(help="OpenFace CSV; without it photos have the units of their emotion's prototype.")
+    ] = None,
+    taught: Annotated[
+        bool, typer.Option("--taught", help="london: also teach the units that the photos lack, by moving landmarks.")
+    ] = False,
+    table: Annotated[
+        Path | None, typer.Option(help="folder: CSV with filename, subject, and maybe view, label.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the pictures in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 1,
+    jpeg_quality: Annotated[int, typer.Option(min=0, max=100, help="0 writes PNG.")] = 95,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 takes every core.")] = 0,
+) -> None:
+    """Write pairs by person: each photo with a true picture of the same person, in the same view, at another expression.
+
+    Example: seghgan data pair london london_set records/london --actions london_set/aus.csv --taught
+    """
+    from rich.console import Console
+
+    from tfrecords_tools.actions import ActionTable
+    from tfrecords_tools.convert.local import default_workers
+    from tfrecords_tools.pairs import convert_pairs
+    from tfrecords_tools.progress import progress
+
+    console = Console()
+    with progress(console, "pair") as move:
+        description = convert_pairs(
+            dataset.value, source, output, actions=None if actions is None else ActionTable(str(actions)), taught=taught,
+            size=size, seed=seed, jpeg_quality=jpeg_quality, workers=workers or default_workers(),
+            options={} if table is None else {"table": str(table)}, progress=move,
+        )  # fmt: skip
+    _summarise(console, output, description, quiet=False)
+
+
 def _summarise(console: "Console", output: Path, description: dict[str, Any], quiet: bool) -> None:
     """Say what a folder holds, and what was left out."""
     counts = ", ".join(f"{split} {entry['examples']}" for split, entry in description["splits"].items())
@@ -278,7 +318,7 @@ def _summarise(console: "Console", output: Path, description: dict[str, Any], qu
     for what, key in (("excluded", "excluded"), ("rejected", "rejected")):
         for each in () if quiet else description[key]:
             console.print(f"{what}: {each['count']} {each['reason']}")
-    if description["rejected"] and not quiet:
+    if (output / "rejected.csv").is_file() and not quiet:
         console.print(f"each rejected file and why: {output / 'rejected.csv'}")
     for what, count in description.get("actions", {}).items():
         console.print(f"action units, photos {what}: {count}")

@@ -1,174 +1,188 @@
 """Write pairs by person: a folder of TFRecords whose photos have a true picture of the same person at other action units."""
 
-import json
+import itertools
 import random
 import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from seghgan_tf import __version__
-from seghgan_tf.data.schema import DATASET_FILE, SCHEMA_VERSION, Face, encode_face
-from seghgan_tf.expressions import AUS, EMOTIONS, expression_space
-from seghgan_tf.regions import CLASSES, LABEL_ORDER
+from seghgan_tf.data.folder import SPLITS, Tally, describe, shard_entry, shard_name, storable, write_dataset_json
+from seghgan_tf.data.schema import Face, encode_face
+from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS
+from tfrecords_tools.actions import Actions, ActionTable
 from tfrecords_tools.convert.local import map_in_processes
-from tfrecords_tools.faces import encode_mask
 from tfrecords_tools.images import encode_image
-from tfrecords_tools.lessons import Look, lessons
 from tfrecords_tools.photo import Photo, Reject, Rejected
-from tfrecords_tools.portraits import Sitter, lend_teeth, reduced, sit, turn
-from tfrecords_tools.readers.london import read_london
-from tfrecords_tools.records import SPLITS, sha256, storable
-from tfrecords_tools.tables import read_table
+from tfrecords_tools.portraits import framed
+from tfrecords_tools.readers import read_dataset
+from tfrecords_tools.sitters import Made, find_sitters, make_sitting, sittings
 
 SHARD = 512
-MEASURED = ("AU12", "AU25", "AU26")
-"""Units of a smile that are taken from a table, as differences to the same person's neutral photo."""
+MAX_PIXELS = 64_000_000
 Progress = Callable[[int, int], None]
+"""Called with people done and people of all."""
 
 
-class _Task(NamedTuple):
-    sitter: Sitter
-    lenders: tuple[Sitter, ...]
-    seed: int
+class Likeness(NamedTuple):
+    """Photos of one person in one view, and how they become pictures."""
+
+    photos: tuple[Photo, ...]
+    source: str
     size: int
     jpeg_quality: int
 
 
 def split_people(count: int) -> list[str]:
-    """Return the split of each of `count` people in order: each fifth is for test, those after the last full ten for validation.
+    """Return the split of each of `count` people in order.
 
-    >>> [split_people(23).count(split) for split in ("train", "validation", "test")], split_people(23)[4]
-    ([16, 3, 4], 'test')
+    Those after the last full ten (or the last one, where that leaves none) are for validation, of the others each fifth for test.
+
+    >>> [split_people(86).count(split) for split in ("train", "validation", "test")], split_people(5)
+    ([64, 6, 16], ['train', 'train', 'train', 'train', 'validation'])
     """
-    full = count - count % 10
-    return ["validation" if n >= full else "test" if n % 5 == 4 else "train" for n in range(count)]
+    first = count - count % 10 if count > 10 and count % 10 else max(1, count - 1)
+    return ["validation" if n >= first else "test" if n % 5 == 4 else "train" for n in range(count)]
 
 
-def write_london_pairs(
-    source: Path, actions: Path, output: Path, size: int = 256, seed: int = 1, jpeg_quality: int = 95, workers: int = 1,
+def convert_pairs(
+    dataset: str, source: Path, output: Path, *, actions: ActionTable | None = None, taught: bool = False, size: int = 256,
+    seed: int = 1, jpeg_quality: int = 95, workers: int = 1, options: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write the people of the London set as pairs, with taught action units, and return what `dataset.json` says.
+    """Write the people of a data set as pairs, and return what `dataset.json` says.
 
-    `actions` is an OpenFace table of the photos. The same arguments give the same pictures. Raises ValueError for a source
-    without such people, a table without AU12, AU25 and AU26, or an output that holds something.
+    Photos of one subject and view are paired both ways, aligned by eyes and nose, and asked with the other's action units:
+    those of `actions`, else those of its emotion. `taught` (london) adds units that the photos lack by moving landmarks. The
+    same arguments give the same pictures. Raises ValueError for a source without pairs, and an output that holds something.
+
+    Example: `convert_pairs("london", Path("london"), Path("pairs"), actions=ActionTable("london/aus.csv"), taught=True)`
     """
     output = storable(output)
     if output.exists() and any(output.iterdir()):
-        raise ValueError(f"`output` must be a new folder. Received: {output}, which holds files")
-    sitters, rejected = find_sitters(source, actions)
-    splits = split_people(len(sitters))
-    tasks = [
-        _Task(sitter, _lenders(sitters, splits, number), 1000 * seed + number, size, jpeg_quality)
-        for number, sitter in enumerate(sitters)
-    ]
-    records: dict[str, list[bytes]] = {split: [] for split in SPLITS}
-    pixels = np.zeros(len(CLASSES), np.int64)
-    for done, (split, (made, seen, problem)) in enumerate(
-        zip(splits, map_in_processes(_person, tasks, workers), strict=True), 1
-    ):
-        records[split] += made
-        pixels += seen
-        rejected += [problem] if problem else []
+        raise ValueError(f"`output` must be a new folder; name another. Received: {output}, which holds files")
+    if taught and dataset != "london":
+        raise ValueError(f"`taught` needs the 189 landmarks of london; leave it out. Received: {dataset}")
+    if size % 2 or not 64 <= size <= 1024:
+        raise ValueError(f"`size` must be even, 64 to 1024 pixels. Received: {size}")
+    photos, rejected = read_photos(dataset, source, actions, options or {})
+    make: Callable[[Any], Made]
+    if taught:
+        sitters = find_sitters(photos)
+        splits = split_people(len(sitters))
+        make, work = make_sitting, sittings(sitters, splits, seed, size, jpeg_quality)
+    else:
+        make, (work, splits) = make_likeness, _likenesses(photos, dataset, size, jpeg_quality)
+    request = {
+        "dataset": dataset, "pairs": True, "taught": taught, "size": size, "seed": seed, "jpeg_quality": jpeg_quality,
+    }  # fmt: skip
+    records: dict[str, list[Face]] = {split: [] for split in SPLITS}
+    tallies = {split: Tally() for split in SPLITS}
+    for done, (split, made) in enumerate(zip(splits, map_in_processes(make, work, workers), strict=True), 1):
+        records[split] += made.faces
+        tallies[split].update({"class_pixels": made.pixels})
+        rejected += made.rejected
         if progress is not None:
-            progress(done, len(tasks))
-    return _write(output, records, pixels, rejected, {"size": size, "seed": seed, "jpeg_quality": jpeg_quality})
+            progress(done, len(work))
+    return _write(output, dataset, records, tallies, rejected, request)
 
 
-def find_sitters(source: Path, actions: Path) -> tuple[list[Sitter], list[Reject]]:
-    """Return the people with both photos and measured smiles, in order, and what cannot be used."""
-    header, rows = read_table(actions, ("filename", *(f"{unit}_r" for unit in MEASURED)))
-    del header
-    table = {row["filename"]: {unit: float(row[f"{unit}_r"]) for unit in MEASURED} for row in rows}
-    photos: dict[str, dict[str, Photo]] = {}
-    rejected = []
-    for entry in read_london(source):
-        if isinstance(entry, Reject):
-            rejected.append(entry)
-        elif entry.name in table and entry.subject_id is not None and entry.label is not None:
-            photos.setdefault(entry.subject_id, {})[EMOTIONS[entry.label]] = entry
-    sitters = []
-    for subject, own in sorted(photos.items()):
-        if "happy" in own and "neutral" in own and own["neutral"].points is not None:
-            rest, smile = (table[own[mood].name] for mood in ("neutral", "happy"))
-            units = {unit: round(min(5.0, max(0.0, smile[unit] - rest[unit])), 2) for unit in MEASURED}
-            sitters.append(Sitter(subject, own["neutral"].path, own["happy"].path, units))
-    if not sitters:
+def read_photos(
+    dataset: str, source: Path, actions: ActionTable | None, options: dict[str, Any]
+) -> tuple[list[Photo], list[Reject]]:
+    """Return the photos of a data set with their action units, and what cannot be used. Raises ValueError as the reader does."""
+    entries = read_dataset(dataset, Path(source), options, MAX_PIXELS)
+    if actions is None:
+        listed = list(entries)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            table = Actions(Path(folder) / "actions.sqlite")
+            try:
+                table.load(actions)
+                listed = list(table.join(entries))
+                table.check_joined(actions)
+            finally:
+                table.close()
+    photos = [entry for entry in listed if isinstance(entry, Photo)]
+    return photos, [entry for entry in listed if isinstance(entry, Reject)]
+
+
+def _likenesses(photos: Sequence[Photo], source: str, size: int, jpeg_quality: int) -> tuple[list[Likeness], list[str]]:
+    """Return the groups of photos that can be paired, and the split of each: people are kept whole."""
+    groups: dict[tuple[str, str], list[Photo]] = {}
+    for photo in photos:
+        if photo.subject_id is not None and units_of(photo) is not None:
+            groups.setdefault((photo.subject_id, photo.view or ""), []).append(photo)
+    paired = {key: group for key, group in sorted(groups.items()) if len(group) > 1}
+    if not paired:
         raise ValueError(
-            f"`source` must hold people with a neutral photo, its landmarks and a smiling photo. Received: {source}"
+            "`source` must hold photos of the same subject and view at several expressions, with an emotion or action units. "
+            f"Received: {len(photos)} photos without such a pair"
         )
-    return sitters, rejected
+    people = list(dict.fromkeys(subject for subject, _ in paired))
+    split = dict(zip(people, split_people(len(people)), strict=True))
+    work = [Likeness(tuple(group), source, size, jpeg_quality) for group in paired.values()]
+    return work, [split[subject] for subject, _ in paired]
 
 
-def _lenders(sitters: Sequence[Sitter], splits: Sequence[str], number: int) -> tuple[Sitter, ...]:
-    """Return the people of the same split, those that follow first."""
-    order = [(number + step) % len(sitters) for step in range(1, len(sitters))]
-    return tuple(sitters[other] for other in order if splits[other] == splits[number])
+def units_of(photo: Photo) -> dict[str, float] | None:
+    """Return what a photo shows, 0..5: its measured units, else all 17 of its emotion's prototype, None where neither is known."""
+    if photo.aus is not None or photo.label is None:
+        return photo.aus
+    return {**dict.fromkeys(AUS, 0.0), **EMOTION_AUS[EMOTIONS[photo.label]]}
 
 
-def _person(task: _Task) -> tuple[list[bytes], Any, Reject | None]:
-    """Return the records of one person, the pixels of each class in them, and what was wrong."""
-    pixels = np.zeros(len(CLASSES), np.int64)
-    try:
-        rest, smile = sit(task.sitter, task.size)
-        teeth = lend_teeth(task.sitter, task.lenders, task.size)
-        pairs = lessons(task.seed)
-        looks = {look: number for number, look in enumerate(dict.fromkeys(look for pair in pairs for look in pair))}
-        made: dict[Look, tuple[bytes, bytes, dict[str, float]]] = {}
-        for look in looks:
-            picture, mask, units = turn(smile if look.smile else rest, look, teeth)
-            small = np.ascontiguousarray(mask[1::2, 1::2])
-            data, image_format = encode_image(reduced(picture), task.jpeg_quality)
-            made[look] = data, encode_mask(small), units
-            pixels += np.bincount(small.ravel(), minlength=len(CLASSES)) * sum(pair[0] == look for pair in pairs)
-    except Rejected as error:
-        return [], pixels, Reject(task.sitter.subject, error.reason, error.detail)
-    records = []
-    for number, (first, second) in enumerate(pairs):
-        (image, encoded_mask, units), (target, _, target_units) = made[first], made[second]
-        face = Face(
-            image_id=f"{task.sitter.subject}-{number:03d}", image=image, image_format=image_format, height=task.size,
-            width=task.size, source="london", subject_id=task.sitter.subject, mask=encoded_mask, aus=units,
+def make_likeness(work: Likeness) -> Made:
+    """Return all pairs of a person's photos in one view, both ways."""
+    pictures, rejected = [], []
+    for photo in work.photos:
+        try:
+            pixels, _ = framed(photo.path, work.size)
+        except Rejected as error:
+            rejected.append(Reject(photo.name, error.reason, error.detail))
+            continue
+        pictures.append((photo, *encode_image(pixels, work.jpeg_quality), units_of(photo)))
+    faces = [
+        Face(
+            image_id=f"{first.image_id}>{second.image_id}", image=image, image_format=image_format, height=work.size,
+            width=work.size, source=work.source, subject_id=first.subject_id, aus=units, label=first.label,
             target_image=target, target_aus=target_units,
-        )  # fmt: skip
-        records.append(encode_face(face))
-    return records, pixels, None
+        )
+        for (first, image, image_format, units), (second, target, _, target_units) in itertools.permutations(pictures, 2)
+        if units != target_units
+    ]  # fmt: skip
+    return Made(faces, [], rejected)
 
 
 def _write(
-    output: Path, records: dict[str, list[bytes]], pixels: Any, rejected: Sequence[Reject], request: dict[str, Any]
-) -> dict[str, Any]:
+    output: Path, source: str, records: dict[str, list[Face]], tallies: dict[str, Tally], rejected: Sequence[Reject],
+    request: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
     """Write shards and `dataset.json` aside, then give the folder its name."""
     part = output.with_name(output.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    splits: dict[str, Any] = {}
-    for split, made in records.items():
-        random.Random(7).shuffle(made)
-        total = -(-len(made) // SHARD)
-        shards = [
-            _shard(part / f"{split}-{n:05d}-of-{total:05d}.tfrecord", made[n * SHARD :][:SHARD]) for n in range(total)
-        ]
-        splits[split] = {"examples": len(made), "shards": shards}
-    description = {
-        "schema_version": SCHEMA_VERSION, "label_order": LABEL_ORDER, "classes": list(CLASSES), "source": "london",
-        "tool_version": __version__, "request": request, "image_size": request["size"], "pairs": True, "splits": splits,
-        "expression": expression_space(",".join(AUS)).to_json(), "rejected": [reject._asdict() for reject in rejected],
-        "class_frequency": dict(zip(CLASSES, (pixels / max(1, pixels.sum())).round(6).tolist(), strict=True)),
-    }  # fmt: skip
-    (part / DATASET_FILE).write_text(json.dumps(description, indent=1) + "\n")
+    shards: dict[str, list[dict[str, Any]]] = {}
+    for split, faces in records.items():
+        random.Random(7).shuffle(faces)
+        total = -(-len(faces) // SHARD)
+        shards[split] = []
+        for number in range(total):
+            own, path = faces[number * SHARD :][:SHARD], part / shard_name(split, number, total)
+            with tf.io.TFRecordWriter(str(path)) as writer:
+                for face in own:
+                    writer.write(encode_face(face))
+                    tallies[split].add(face)
+            shards[split].append(shard_entry(path, len(own)))
+    counted = Counter((reject.reason, reject.excluded) for reject in rejected)
+    listed = [{"reason": str(reason), "count": count} for (reason, out), count in sorted(counted.items()) if not out]
+    description = describe(source, request, shards, tallies, rejected=listed)
+    write_dataset_json(part, description)
     if output.exists():
         output.rmdir()
     part.rename(output)
     return description
-
-
-def _shard(path: Path, records: Sequence[bytes]) -> dict[str, Any]:
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            writer.write(record)
-    return {"file": path.name, "examples": len(records), "sha256": sha256(path)}

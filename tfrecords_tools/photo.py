@@ -61,13 +61,14 @@ class Photo:
     `name` is its path inside the data set, by which other tables know it. `mask` is a file of class ids in the order
     `mask_order` ("g_mask" or "bisenet"), or, for "parts", the common beginning of one file a part. `points` are the five
     landmarks x, y in the photo's pixels: the eye at the image's left, the other eye, the tip of the nose, the mouth's corner at the
-    image's left, the other corner. `split` is None where the data set leaves it to us. Whatever is None is unknown.
+    image's left, the other corner. Photos of one subject in one `view` (camera, gaze) make pairs. `split` is None where the data set leaves it to us. Whatever is None is unknown.
     """
 
     image_id: str
     path: str
     name: str
     subject_id: str | None = None
+    view: str | None = None
     split: str | None = None
     mask: str | None = None
     mask_order: str = "g_mask"

@@ -47,20 +47,21 @@ class Portrait(NamedTuple):
     units: dict[str, float]
 
 
-def _framed(path: str, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return a photo brought to the frame by eyes and nose, and the matrix that took it there. Raises Rejected."""
+def framed(path: str, size: int) -> tuple[Image.Image, NDArray[np.float64]]:
+    """Return a photo's largest face brought to the frame by eyes and nose, so that no smile moves it, and the matrix. Raises Rejected."""
     image = images.open_picture(images.read_file(path), _MAX_PIXELS).image
     faces = align.find_faces(image)
     if not faces:
         raise Rejected(Reason.NO_FACE, "mtcnn found no face")
     matrix = similarity(faces[0].points[:6], size)
-    return np.asarray(warp(image, matrix, size)), matrix
+    return warp(image, matrix, size), matrix
 
 
 @functools.lru_cache(maxsize=8)
 def _portraits(neutral: str, smiling: str, size: int) -> tuple[Portrait, Portrait]:
-    rest, matrix = _framed(neutral, size)
-    smile, _ = _framed(smiling, size)
+    (rest, matrix), (smile, _) = (
+        (np.asarray(image), at) for image, at in (framed(neutral, size), framed(smiling, size))
+    )
     points = read_points(Path(neutral)) @ matrix[:, :2].T + matrix[:, 2]
     carried = carry_points(points, rest, smile)
     masks = [

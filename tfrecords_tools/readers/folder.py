@@ -21,7 +21,7 @@ SYNONYMS = {
 TABLES = ("labels.csv", "metadata.csv", "annotations.csv")
 """Tables that are taken by themselves when they lie in the folder."""
 
-COLUMNS = ("filename", "label", "valence", "arousal", "mask", "subject", "split", "id")
+COLUMNS = ("filename", "label", "valence", "arousal", "mask", "subject", "view", "split", "id")
 
 
 def read_folder(
@@ -31,7 +31,7 @@ def read_folder(
 
     With a `table` (or one of TABLES in the folder): one photo a row, in its order; columns are `filename` (relative to the
     folder) and any of `label` (an emotion's name or its number), `AU01_r`... or `AU01`... (0 to 5), `valence`, `arousal`, `mask` (relative,
-    class ids in `label_order`), `subject`, `split`, `id`; an empty cell is unknown. Without one: every image below the
+    class ids in `label_order`), `subject`, `view`, `split`, `id`; an empty cell is unknown. Without one: every image below the
     folder, by name; the folder that holds it is its label where it is named like an emotion. Raises ValueError for a
     table without `filename` or with nothing known, and for masks in another order than named.
     """
@@ -119,6 +119,7 @@ def _photo(folder: Path, row: dict[str, str], units: dict[str, str], order: str)
     return Photo(
         readable(row.get("id", "").strip() or name), str(folder / name), name,
         subject_id=readable(row.get("subject", "").strip()) or None,
+        view=readable(row.get("view", "").strip()) or None,
         split=split, mask=str(folder / mask) if mask else None, mask_order=order, aus=known or None, label=label,
         valence=_value(row, "valence", -1.0, 1.0, Reason.OUT_OF_RANGE), arousal=_value(row, "arousal", -1.0, 1.0, Reason.OUT_OF_RANGE),
     )  # fmt: skip

@@ -90,5 +90,5 @@ def _photos(folder: Path, cameras: set[int], gazes: set[str]) -> Iterator[Photo 
         else:
             yield Photo(
                 f"rafd-{os.path.splitext(name)[0]}", str(folder / entry), entry, subject_id=f"rafd-{parts.person}",
-                label=EMOTIONS.index(parts.emotion),
+                view=f"{parts.camera:03d}-{parts.gaze}", label=EMOTIONS.index(parts.emotion),
             )  # fmt: skip

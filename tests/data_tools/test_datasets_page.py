@@ -36,7 +36,7 @@ def test_the_page_has_a_command_for_every_reader_and_engine():
     assert {words[3] for words in COMMANDS if words[2] == "convert"} == set(DATASETS)
     engines = {re.search(r"--runner=(\w+)", " ".join(words))[1] for words in COMMANDS if "--beam-args" in words}
     assert engines == {"DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"}
-    assert {words[2] for words in COMMANDS} == {"convert", "inspect", "validate", "merge"}
+    assert {words[2] for words in COMMANDS} == {"convert", "pair", "inspect", "validate", "merge"}
 
 
 @needs_beam

@@ -239,9 +239,8 @@ def test_real_people_become_sound_taught_pairs_that_a_stream_reads(two_people, t
     for record in faces[:8]:
         assert Image.open(io.BytesIO(record.image)).size == Image.open(io.BytesIO(record.target_image)).size == (64, 64)
         assert set(record.aus) == set(record.target_aus) == set(AUS)
-    batch = next(iter(load_expression_stream(
-        tmp_path / "taught", "validation", space=expression_space("AU01,AU12,AU45"), batching=Batching(image_size=64, batch_size=4)
-    )))  # fmt: skip
+    space, how = expression_space("AU01,AU12,AU45"), Batching(image_size=64, batch_size=4)
+    batch = next(iter(load_expression_stream(tmp_path / "taught", "validation", space, how)))
     assert batch["target_image"].shape == (4, 64, 64, 3)
     assert batch["target_expression"].shape == (4, 3)
 

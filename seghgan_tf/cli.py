@@ -23,7 +23,7 @@ app = typer.Typer(
     "Start with: seghgan demo. Your own data: seghgan data convert, seghgan train, seghgan export, seghgan serve, seghgan edit.",
 )
 app.add_typer(data_cli.app, name="data", help="Draw, convert, look at and check TFRecords of faces.")
-app.command()(serving_cli.serve)
+app.command(context_settings=serving_cli.SERVE)(serving_cli.serve)
 app.command()(serving_cli.status)
 app.command()(serving_cli.promote)
 app.command("bench-serve")(serving_cli.bench_serve)

@@ -91,13 +91,18 @@ def _numbers(values: Any, name: str, count: int, shape: tuple[int, ...], field: 
     return array.reshape(shape)
 
 
-def encode(array: np.ndarray, proto: Any) -> None:
-    """Fill a TensorProto from an array: numbers as tensor_content, objects and byte strings as string_val."""
+def encode(array: np.ndarray, proto: Any, content: bool = True) -> None:
+    """Fill a TensorProto from an array: numbers as tensor_content, objects and byte strings as string_val.
+
+    Without `content`, numbers are written one by one (float_val and so on), as TensorFlow Serving does unless told otherwise.
+    """
     name = "bytes" if array.dtype.kind in "OS" else array.dtype.name
     proto.dtype = dtype_number(name)
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
     if name == "bytes":
         proto.string_val.extend(bytes(value) for value in array.ravel())
+    elif not content:
+        getattr(proto, _FIELDS[proto.dtype][1]).extend(array.ravel().tolist())
     else:
         proto.tensor_content = np.ascontiguousarray(array, np.dtype(name).newbyteorder("<")).tobytes()

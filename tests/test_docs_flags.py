@@ -44,6 +44,7 @@ def of_argparse(parser) -> set[str]:
 
 PROGRAMS = {
     **dict(commands()),
+    "seghgan serve": of_argparse(server()),
     "python -m serving.server": of_argparse(server()),
     "python -m k8s.local_cluster": of_argparse(local_cluster()),
     **{
@@ -53,7 +54,6 @@ PROGRAMS = {
     },
 }
 SEGHGAN = {"--install-completion"}.union(*(flags for name, flags in PROGRAMS.items() if name.startswith("seghgan")))
-SERVER_ALONE = PROGRAMS["python -m serving.server"] - PROGRAMS["seghgan serve"]
 
 
 def unknown_in_line(line: str) -> set[str]:
@@ -68,10 +68,7 @@ def unknown_in_prose(paragraph: str) -> set[str]:
     """Return the flags of a paragraph that no command has which it can be about."""
     allowed = SEGHGAN.union(*(flags for name, flags in (PROGRAMS | FOREIGN).items() if name in paragraph))
     beam = re.sub(r'--beam-args "[^"]*"', "", paragraph)
-    found = set(FLAG.findall(beam)) - allowed
-    if "serving.server" not in paragraph:
-        found |= {one for one in re.findall(r"`(\w+_\w+)`", paragraph) if f"--{one.replace('_', '-')}" in SERVER_ALONE}
-    return found
+    return set(FLAG.findall(beam)) - allowed
 
 
 def split(text: str) -> tuple[list[str], list[str]]:
@@ -94,6 +91,4 @@ def test_a_page_names_only_flags_that_exist(page: Path):
 def test_a_flag_that_is_not_there_is_seen():
     assert unknown_in_line("seghgan serve export --grpc-prot 1") == {"--grpc-prot"}
     assert unknown_in_line("seghgan data convert folder a b --size 64 --szie=3") == {"--szie"}
-    assert unknown_in_prose("Start `seghgan serve` with `--rest-api-timeout-in-ms 5`.") == {"--rest-api-timeout-in-ms"}
-    assert unknown_in_prose("`ssl_config_file` of `seghgan serve`") == {"ssl_config_file"}
-    assert unknown_in_prose("`python -m serving.server` takes `ssl_config_file`") == set()
+    assert unknown_in_prose("Start `seghgan serve` with `--rest-api-timeout-in-s 5`.") == {"--rest-api-timeout-in-s"}

@@ -21,7 +21,7 @@ import grpc
 import numpy as np
 
 from serving.client import SegHGANClient, talk
-from serving.client.bench import example
+from serving.client.bench import example, measure
 from serving.client.channel import Retry, channel_options
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +136,12 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
         return {}
     values = np.percentile(seconds, (50, 90, 99)) * 1e3
     return {f"p{point}_ms": round(float(value), 2) for point, value in zip((50, 90, 99), values, strict=True)}
+
+
+def closed_loop(address: str, signature: str, clients: int, batch: int, seconds: float) -> dict[str, Any]:
+    """Return what `serving.client.bench.measure` measures at an address, without retries."""
+    with SegHGANClient(address, retry=Retry(attempts=1)) as client:
+        return measure(client, signature, clients, batch, seconds)
 
 
 def open_loop(address: str, rate: float, seconds: float, signature: str, timeout: float = 10.0) -> dict[str, Any]:

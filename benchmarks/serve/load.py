@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.client import ClientError, Retry, SegHGANClient
-from serving.client.bench import example, measure
+from serving.client.bench import example
 
 
 def recovery(address: str) -> float:
@@ -67,8 +67,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with bench.workplace(arguments) as (folder, export):
         server = bench.Server(export, folder, *arguments.server_flags.split(), cores=bench.apart(arguments.together))
-        unloaded = measure(server.address, "seghgan", "serving_uint8", 1, 1, 5.0)
-        closed = measure(server.address, "seghgan", "serving_uint8", arguments.clients, 1, 5.0)
+        unloaded = bench.closed_loop(server.address, "serving_uint8", 1, 1, 5.0)
+        closed = bench.closed_loop(server.address, "serving_uint8", arguments.clients, 1, 5.0)
         capacity = closed["requests_per_second"]
         steady = bench.open_loop(server.address, 0.7 * capacity, arguments.calls / (0.7 * capacity), "serving_uint8")
         result = {"unloaded_1_client": unloaded, f"closed_loop_{arguments.clients}_clients": closed, "steady": steady}

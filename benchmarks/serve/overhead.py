@@ -18,7 +18,7 @@ import bench
 import numpy as np
 
 from serving.client import SegHGANClient
-from serving.client.bench import example, measure
+from serving.client.bench import example
 
 _function: Any = None
 
@@ -88,7 +88,7 @@ def served_latency(address: str, repeats: int) -> float:
 def served_throughput(server: bench.Server) -> dict[str, Any]:
     """Eight clients' load, with the CPU time that an image takes of the server and of the load in ms."""
     server_spent, load_spent, start = bench.cpu_seconds(server.process.pid), time.process_time(), time.perf_counter()
-    found = measure(server.address, "seghgan", "serving_uint8", 8, 1, 4.0)
+    found = bench.closed_loop(server.address, "serving_uint8", 8, 1, 4.0)
     images = found["images_per_second"] * (time.perf_counter() - start)
     server_spent = bench.cpu_seconds(server.process.pid) - server_spent
     load_spent = time.process_time() - load_spent

@@ -6,9 +6,9 @@ import importlib.metadata
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from serving.bundle.graph import graph_ops, read_graph
 from serving.signature import Spec, from_definitions
@@ -23,6 +23,12 @@ class _Expression(BaseModel):
     high: FiniteFloat
     scale: FiniteFloat
     one_hot: bool
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"`low` must be below `high`. Received: {self.low} and {self.high}")
+        return self
 
 
 class _Model(BaseModel):

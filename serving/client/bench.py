@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from serving.client.channel import Retry
 from serving.client.errors import ClientError
 from serving.client.sync import SegHGANClient
 from serving.client.talk import Served
@@ -43,31 +42,30 @@ def _photo(size: int, random: np.random.Generator) -> bytes:
     return file.getvalue()
 
 
-def measure(server: str, name: str, signature: str, clients: int, batch: int, seconds: float) -> dict[str, Any]:
+def measure(client: SegHGANClient, signature: str, clients: int, batch: int, seconds: float) -> dict[str, Any]:
     """Return requests and images a second, latency percentiles in ms and the count of each error, after 0.5 s of warmup."""
     latencies: list[float] = []
     errors: Counter[str] = Counter()
-    with SegHGANClient(server, model=name, retry=Retry(attempts=1)) as client:
-        inputs = example(client.served(), signature, batch)
-        begin = time.monotonic() + 0.5
-        end = begin + seconds
+    inputs = example(client.served(), signature, batch)
+    begin = time.monotonic() + 0.5
+    end = begin + seconds
 
-        def load() -> None:
-            while (start := time.monotonic()) < end:
-                try:
-                    client.predict(signature, inputs)
-                except ClientError as error:
-                    errors[error.code.name] += 1
-                    time.sleep(0.01)
-                else:
-                    if start >= begin:
-                        latencies.append(time.monotonic() - start)
+    def load() -> None:
+        while (start := time.monotonic()) < end:
+            try:
+                client.predict(signature, inputs)
+            except ClientError as error:
+                errors[error.code.name] += 1
+                time.sleep(0.01)
+            else:
+                if start >= begin:
+                    latencies.append(time.monotonic() - start)
 
-        threads = [threading.Thread(target=load) for _ in range(clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    threads = [threading.Thread(target=load) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     points = np.percentile(latencies, (50, 90, 99)) * 1e3 if latencies else np.full(3, np.nan)
     return {
         "signature": signature,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from serving.server.models_config import LABEL, ModelConfig, parse_models
+from serving.server.models_config import LABEL, ServedModel, parse_models
 
 if TYPE_CHECKING:
     from serving.client.channel import TLS
@@ -100,7 +100,7 @@ class ConfigMap:
         self._call({"metadata": {"resourceVersion": self._version}, "data": {KEY: text}})
 
 
-def listed(text: str, model: str) -> ModelConfig:
+def listed(text: str, model: str) -> ServedModel:
     """Return the one model of a `models.config`; ValueError where there are others or its versions are not listed."""
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
@@ -117,7 +117,7 @@ def listed(text: str, model: str) -> ModelConfig:
     return config
 
 
-def written(config: ModelConfig) -> str:
+def written(config: ServedModel) -> str:
     """Return `models.config` for one model with the versions and labels of `config`."""
     versions = " ".join(f"versions: {version}" for version in config.versions)
     labels = "".join(
@@ -132,7 +132,7 @@ def written(config: ModelConfig) -> str:
     )
 
 
-def with_version(config: ModelConfig, version: int) -> ModelConfig:
+def with_version(config: ServedModel, version: int) -> ServedModel:
     """Return the configuration with `version` loaded beside those that a label names; others are unloaded.
 
     ValueError where that would be more than a server has memory for.
@@ -146,7 +146,7 @@ def with_version(config: ModelConfig, version: int) -> ModelConfig:
     return config._replace(versions=versions)
 
 
-def with_label(config: ModelConfig, label: str, version: int) -> ModelConfig:
+def with_label(config: ServedModel, label: str, version: int) -> ServedModel:
     """Return the configuration with the label moved; every version stays loaded, so that it can move back at once."""
     return config._replace(labels={**config.labels, label: version})
 

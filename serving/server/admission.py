@@ -1,36 +1,38 @@
-"""Who may run: bounded concurrency with a bounded, deadline-aware queue, and checks of what pictures may hold."""
+"""Who is read, who may run, and how much memory they take: bounds with queues that know their callers' deadlines."""
 
+import asyncio
 import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Iterator
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 
+from seghgan_tf import photos
 from serving.server.errors import ServingError, invalid
 from serving.signature import LIMITS, Signature
 
-_SLICE = 0.1
-"""How often one who waits looks whether its caller is still there, in seconds; shorter costs the others their time."""
+T = TypeVar("T")
+
+BYTES_A_PIXEL = 32
+"""What the edit of a photo takes at its peak, by the photo's pixel."""
 
 
-class Gate:
-    """Lets at most `running` requests run and `waiting` wait, first come first served; the rest is shed at once."""
+class Admission:
+    """Lets at most `running` requests run and `waiting` wait, first come first served; the rest is turned away at once.
+
+    Everything is called in one event loop.
+    """
 
     def __init__(self, running: int, waiting: int) -> None:
         self.running = running
         self.waiting = waiting
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._queue: deque[threading.Event] = deque()
+        self.inside = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._seconds = 0.0
-
-    @property
-    def inside(self) -> int:
-        """How many requests run now."""
-        return self._inside
 
     @property
     def queued(self) -> int:
@@ -40,84 +42,145 @@ class Gate:
     @property
     def full(self) -> bool:
         """Whether whoever comes now is turned away."""
-        return self._inside >= self.running and len(self._queue) >= self.waiting
+        return self.inside >= self.running and len(self._queue) >= self.waiting
 
     def busy(self) -> ServingError:
         """Return the error of one who is turned away."""
-        return ServingError(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"The server is busy: {self.running} requests run and {self.waiting} wait. Try again later.",
-            self._expected_wait(),
-        )
+        text = f"The server is busy: {self.running} requests run and {self.waiting} wait. Try again later."
+        return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, self._expected_wait())
 
     def _expected_wait(self) -> float:
         return self._seconds * (len(self._queue) + 1) / self.running
 
-    @contextlib.contextmanager
-    def enter(self, deadline: float | None = None, alive: Callable[[], bool] | None = None) -> Iterator[float]:
-        """Wait for a place and hold it; yield the seconds waited.
+    async def enter(self, deadline: float | None = None) -> float:
+        """Wait for a place, to be given back with `leave`, and return the seconds waited.
 
         `deadline` is on `time.monotonic`'s clock. RESOURCE_EXHAUSTED where the queue is full or would outlast the
-        deadline, DEADLINE_EXCEEDED or CANCELLED where the caller is gone before its turn.
+        deadline, DEADLINE_EXCEEDED where it passes first. One who is cancelled leaves the queue.
         """
         start = time.monotonic()
-        self.check_caller(deadline, alive)
-        turn = self._queue_up(deadline, start)
-        if turn is not None:
-            self._wait(turn, deadline, alive)
-        began = time.monotonic()
+        if deadline is not None and start >= deadline:
+            raise late()
+        if self.inside < self.running and not self._queue:
+            self.inside += 1
+            return 0.0
+        if len(self._queue) >= self.waiting:
+            raise self.busy()
+        expected = self._expected_wait()
+        if deadline is not None and start + expected > deadline:
+            text = (
+                f"The server is busy: the wait of about {expected:.2f} s would outlast the deadline. Try again later."
+            )
+            raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, expected)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
         try:
-            self.check_caller(deadline, alive)
-            yield began - start
-            spent = time.monotonic() - began
-            self._seconds = spent if not self._seconds else 0.9 * self._seconds + 0.1 * spent
+            async with asyncio.timeout(None if deadline is None else deadline - start):
+                await turn
+        except TimeoutError:
+            self._give_up(turn)
+            raise late() from None
+        except asyncio.CancelledError:
+            self._give_up(turn)
+            raise
+        return time.monotonic() - start
+
+    def _give_up(self, turn: asyncio.Future[None]) -> None:
+        if turn in self._queue:
+            self._queue.remove(turn)
+        else:
+            self.leave()
+
+    def leave(self, seconds: float | None = None) -> None:
+        """Give a place back, to the next who waits; `seconds` is how long an answered request ran."""
+        if seconds is not None:
+            self._seconds = 0.9 * self._seconds + 0.1 * seconds if self._seconds else seconds
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.inside -= 1
+
+
+def late() -> ServingError:
+    """Return the error of a request whose deadline passed."""
+    return ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the request could run.")
+
+
+class Reading:
+    """Lets `most` requests send their messages at once, each for at most `seconds`.
+
+    A message takes no place of those that run. Where one more comes, whoever has been sending longest is turned away:
+    honest messages take milliseconds, so that slow senders can only push out one another.
+    """
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+
+    async def read(self, message: Awaitable[T]) -> T:
+        """Return the message; DEADLINE_EXCEEDED where it does not arrive in time, RESOURCE_EXHAUSTED for one turned away."""
+        task = asyncio.ensure_future(message)
+        self._tasks[task] = None
+        if len(self._tasks) > self._most:
+            next(iter(self._tasks)).cancel("turned away")
+        try:
+            done, _ = await asyncio.wait([task], timeout=self._seconds)
         finally:
-            self._leave()
+            self._tasks.pop(task, None)
+            task.cancel()
+        if not done:
+            text = f"The request's message did not arrive within {self._seconds:g} s."
+            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+        if task.cancelled():
+            text = "The server is busy: too many requests send their messages slowly. Try again later."
+            raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        return task.result()
 
-    def _queue_up(self, deadline: float | None, now: float) -> threading.Event | None:
-        with self._lock:
-            if self._inside < self.running and not self._queue:
-                self._inside += 1
-                return None
-            if len(self._queue) >= self.waiting:
-                raise self.busy()
-            expected = self._expected_wait()
-            if deadline is not None and now + expected > deadline:
-                raise ServingError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"The server is busy: the wait of about {expected:.2f} s would outlast the deadline. Try again later.",
-                    expected,
-                )
-            turn = threading.Event()
-            self._queue.append(turn)
-            return turn
 
-    def _wait(self, turn: threading.Event, deadline: float | None, alive: Callable[[], bool] | None) -> None:
-        while not turn.wait(_SLICE if deadline is None else max(0.0, min(_SLICE, deadline - time.monotonic()))):
-            try:
-                self.check_caller(deadline, alive)
-            except ServingError:
-                with self._lock:
-                    if not turn.is_set():
-                        self._queue.remove(turn)
-                        raise
-                self._leave()
-                raise
+class Memory:
+    """Bounds the bytes that requests hold while they run; waits in threads."""
 
-    def _leave(self) -> None:
-        with self._lock:
-            if self._queue:
-                self._queue.popleft().set()
-            else:
-                self._inside -= 1
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+        self._change = threading.Condition()
 
-    @staticmethod
-    def check_caller(deadline: float | None, alive: Callable[[], bool] | None) -> None:
-        """Raise DEADLINE_EXCEEDED or CANCELLED where nobody waits for the answer any more."""
-        if deadline is not None and time.monotonic() >= deadline:
-            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the request could run.")
-        if alive is not None and not alive():
-            raise ServingError(grpc.StatusCode.CANCELLED, "The caller is gone.")
+    @contextlib.contextmanager
+    def hold(self, count: int, deadline: float | None) -> Iterator[None]:
+        """Hold `count` bytes while the block runs, once there is room.
+
+        INVALID_ARGUMENT where there never is, DEADLINE_EXCEEDED where there is none in time.
+        """
+        if count > self.most:
+            raise invalid(
+                f"`image_bytes` must be photos that fit the server's memory of {self.most} bytes; scale them down or send "
+                f"fewer at once. Received: photos that take {count} bytes"
+            )
+        with self._change:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not self._change.wait_for(lambda: self.held + count <= self.most, left):
+                raise late()
+            self.held += count
+        try:
+            yield
+        finally:
+            with self._change:
+                self.held -= count
+                self._change.notify_all()
+
+
+def photo_bytes(signature: Signature, inputs: dict[str, np.ndarray]) -> int:
+    """Return the memory that a request's photos take while they are edited, told by their headers alone."""
+    count = 0
+    for name, spec in signature.inputs.items():
+        for file in inputs[name] if spec.dtype == "bytes" else ():
+            with contextlib.suppress(photos.Refused):  # the graph refuses it without decoding anything
+                width, height = photos.open_header(file).size
+                count += width * height * BYTES_A_PIXEL
+    return count
 
 
 def check_pictures(signature: Signature, inputs: dict[str, np.ndarray], model: dict) -> None:

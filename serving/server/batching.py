@@ -6,14 +6,13 @@ resources live as long as TensorFlow's eager context. So the raw operation is pu
 session, as TensorFlow Serving has it, and goes when that session is closed.
 """
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from serving.server.settings import CONFIG
+
 BATCH_SIZE = "batch_size"
 """Name of the extra output of a batched signature."""
-
-CONFIG = Path(__file__).parents[1] / "config" / "batching_parameters.pbtxt"
 
 
 class Batching(NamedTuple):
@@ -26,7 +25,7 @@ class Batching(NamedTuple):
     allowed_batch_sizes: tuple[int, ...] = tuple(range(1, 9))
 
 
-def read_batching(path: Path | str = CONFIG) -> Batching:
+def read_batching(path: Path | str = CONFIG / "batching_parameters.pbtxt") -> Batching:
     """Read a `batching_parameters.pbtxt`; ValueError where it is not one or its numbers contradict each other.
 
     Without `allowed_batch_sizes` no batch is padded. Where the file leaves `num_batch_threads` out, it is the number of cores, and `max_enqueued_batches` follows it.
@@ -34,6 +33,7 @@ def read_batching(path: Path | str = CONFIG) -> Batching:
     from google.protobuf import text_format
 
     from serving import messages
+    from serving.server.machine import cores
 
     try:
         parsed = text_format.Parse(Path(path).read_text(), messages.BatchingParameters())
@@ -47,7 +47,7 @@ def read_batching(path: Path | str = CONFIG) -> Batching:
     def value(name: str, default: int) -> int:
         return int(getattr(parsed, name).value) if parsed.HasField(name) else default
 
-    threads = value("num_batch_threads", os.cpu_count() or 1)
+    threads = value("num_batch_threads", cores())
     largest = value("max_batch_size", Batching().max_batch_size)
     sizes = tuple(parsed.allowed_batch_sizes) or tuple(range(1, largest + 1))
     batching = Batching(

@@ -1,6 +1,7 @@
 """The methods of TensorFlow Serving's gRPC services over an `Engine`: raw request in, serialized answer out."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import grpc
@@ -16,7 +17,7 @@ from tensorflow_serving.apis import (
 
 from serving import tensors
 from serving.server import replies, tls
-from serving.server.engine import Engine, Request
+from serving.server.engine import Engine, Prediction, Question
 from serving.server.errors import ServingError, invalid
 from serving.server.models_config import parse_models
 
@@ -24,7 +25,7 @@ from serving.server.models_config import parse_models
 class Call(NamedTuple):
     """What a method may ask of the call it answers; `deadline` is on `time.monotonic`'s clock."""
 
-    context: grpc.ServicerContext
+    context: grpc.aio.ServicerContext
     request_id: str
     deadline: float | None
 
@@ -44,37 +45,39 @@ def _asked(spec: Any) -> tuple[str, int | None, str | None]:
 
 
 class Services:
-    """The methods of both services; each takes the raw request and returns the serialized answer."""
+    """The methods of both services; each takes the raw request and answers in serialized form."""
 
     def __init__(self, engine: Engine, max_message_bytes: int) -> None:
         self.engine = engine
         self.max_message_bytes = max_message_bytes
 
-    def predict(self, raw: bytes, call: Call) -> bytes:
+    async def predict(self, raw: bytes, call: Call) -> bytes:
         """Run a signature. Parsing waits for a place, as running does."""
 
-        def read() -> Request:
+        def question() -> Question:
             request = _parse(predict_pb2.PredictRequest, raw)
             name, version, label = _asked(request.model_spec)
             if len(request.inputs) > 64:
                 raise invalid(f"A request may have at most 64 inputs. Received: {len(request.inputs)}")
-            return Request(
+            return Question(
                 name,
-                {key: self._tensor(key, proto) for key, proto in request.inputs.items()},
+                lambda _: {key: self._tensor(key, proto) for key, proto in request.inputs.items()},
                 request.model_spec.signature_name,
                 version,
                 label,
                 tuple(request.output_filter),
             )
 
-        answer = self.engine.predict(read, call.deadline, call.context.is_active)
+        return await self.engine.predict(question, self._packed, call.deadline)
+
+    def _packed(self, answer: Prediction) -> bytes:
         response = predict_pb2.PredictResponse()
         response.model_spec.name = answer.model
         response.model_spec.version.value = answer.version
         response.model_spec.signature_name = answer.signature
         for key, array in answer.outputs.items():
-            tensors.encode(array, response.outputs[key])
-        packed = response.SerializeToString()
+            tensors.encode(array, response.outputs[key], content=not self.engine.settings.strict_compatibility)
+        packed: bytes = response.SerializeToString()
         if len(packed) > self.max_message_bytes:
             raise invalid(
                 f"The answer must fit a message of {self.max_message_bytes} bytes: send fewer images at once, ask for a "
@@ -88,8 +91,8 @@ class Services:
         except ValueError as error:
             raise invalid(f"`{key[:100]}` cannot be read: {error}") from error
 
-    def metadata(self, raw: bytes, _: Call) -> bytes:
-        """Return the signatures of a version."""
+    async def metadata(self, raw: bytes, _: Call) -> bytes:
+        """Return the signatures of a version, as its graph has them."""
         request = _parse(get_model_metadata_pb2.GetModelMetadataRequest, raw)
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field. Received: none")
@@ -98,7 +101,7 @@ class Services:
         name, version, label = _asked(request.model_spec)
         return replies.metadata(self.engine, name, version, label).SerializeToString()
 
-    def status(self, raw: bytes, _: Call) -> bytes:
+    async def status(self, raw: bytes, _: Call) -> bytes:
         """Return the states of a model's versions; a label is ignored, as in TensorFlow Serving."""
         request = _parse(get_model_status_pb2.GetModelStatusRequest, raw)
         if not request.HasField("model_spec"):
@@ -106,8 +109,8 @@ class Services:
         name, version, _label = _asked(request.model_spec)
         return replies.status(self.engine, name, version).SerializeToString()
 
-    def reload(self, raw: bytes, call: Call) -> bytes:
-        """Take a new model config; the outcome stands in the body and is the call's status."""
+    async def reload(self, raw: bytes, call: Call) -> bytes:
+        """Take a new model config; waits for loads."""
         settings = self.engine.settings
         if not settings.strict_compatibility:
             named = settings.admin_identities and tls.identities(call.context) & set(settings.admin_identities)
@@ -115,20 +118,20 @@ class Services:
                 raise ServingError(
                     grpc.StatusCode.PERMISSION_DENIED,
                     "This server does not take configuration from you: edit models.config, or start it with "
-                    "--allow-reload and --admin-identity.",
+                    "--allow-reload and --admin-identities.",
                 )
         request = _parse(model_management_pb2.ReloadConfigRequest, raw)
         try:
             configs = parse_models(request.config)
         except ValueError as error:
             raise invalid(str(error)) from error
-        self.engine.reload(configs)
+        await asyncio.to_thread(self.engine.models.reconfigure, configs)
         return model_management_pb2.ReloadConfigResponse().SerializeToString()
 
-    def unsupported(self, kind: Any) -> Callable[[bytes, Call], bytes]:
+    def unsupported(self, kind: Any) -> Callable[[bytes, Call], Awaitable[bytes]]:
         """Return a method that refuses Classify, Regress or MultiInference: our signatures are for Predict."""
 
-        def refuse(raw: bytes, _: Call) -> bytes:
+        async def refuse(raw: bytes, _: Call) -> bytes:
             request = _parse(kind, raw)
             spec = (
                 request.tasks[0].model_spec if kind is inference_pb2.MultiInferenceRequest and request.tasks else None
@@ -137,7 +140,8 @@ class Services:
                 raise invalid("Inference request must have at least one task. Received: none")
             spec = spec or request.model_spec
             name, version, label = _asked(spec)
-            self.engine.signatures(name, version, label)
+            with self.engine.models.use(name, version, label):
+                pass
             raise invalid(
                 f'Expected a Predict signature: "{spec.signature_name or "serving_default"}" is for Predict only.'
             )

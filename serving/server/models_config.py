@@ -8,7 +8,7 @@ NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 LABEL = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
-class ModelConfig(NamedTuple):
+class ServedModel(NamedTuple):
     """A model to serve: `versions` are those asked for by number; without them the `latest` ones (0 is all)."""
 
     name: str
@@ -24,7 +24,7 @@ class ModelConfig(NamedTuple):
         return set(sorted(present)[-self.latest :] if self.latest else present)
 
 
-def read_models(path: Path | str) -> dict[str, ModelConfig]:
+def read_models(path: Path | str) -> dict[str, ServedModel]:
     """Read TensorFlow Serving's `models.config` (text form of ModelServerConfig); ValueError where it is not one."""
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
@@ -36,11 +36,11 @@ def read_models(path: Path | str) -> dict[str, ModelConfig]:
     return parse_models(parsed)
 
 
-def parse_models(config: Any) -> dict[str, ModelConfig]:
+def parse_models(config: Any) -> dict[str, ServedModel]:
     """Return the models of a ModelServerConfig message by name; ValueError where it asks for what cannot be."""
     if config.WhichOneof("config") != "model_config_list":
         raise ValueError(f"A model config must be a model_config_list. Received: {config.WhichOneof('config')}")
-    models: dict[str, ModelConfig] = {}
+    models: dict[str, ServedModel] = {}
     for one in config.model_config_list.config:
         model = _parse(one)
         if model.name in models:
@@ -49,7 +49,7 @@ def parse_models(config: Any) -> dict[str, ModelConfig]:
     return models
 
 
-def _parse(one: Any) -> ModelConfig:
+def _parse(one: Any) -> ServedModel:
     if not NAME.fullmatch(one.name):
         raise ValueError(f"`name` must match {NAME.pattern}. Received: {one.name[:100]!r}")
     if not one.base_path:
@@ -63,7 +63,7 @@ def _parse(one: Any) -> ModelConfig:
             raise ValueError(f"`version_labels` must match {LABEL.pattern}. Received: {label[:100]!r} for {one.name!r}")
         if versions and version not in versions:
             raise ValueError(f"Label {label!r} must name one of the versions {list(versions)}. Received: {version}")
-    return ModelConfig(one.name, Path(one.base_path), versions, latest, labels)
+    return ServedModel(one.name, Path(one.base_path), versions, latest, labels)
 
 
 def _policy(one: Any) -> tuple[tuple[int, ...], int]:

@@ -1,13 +1,12 @@
-"""The embedded server's process: load, listen, tell the ports, drain at SIGTERM.
+"""The command line of the server, which `seghgan serve` and `python -m serving.server` share: load, listen, drain.
 
-    python -m serving.server --model-dir EXPORT --grpc-port 0 --port-file ports.json
+    seghgan serve EXPORT --grpc-port 0 --port-file ports.json
 
 The port file holds `{"grpc": 8500, "rest": 8501, "pid": 1}` (`rest` is null where there is none) and appears, whole,
 once requests are answered.
 """
 
 import argparse
-import dataclasses
 import json
 import logging
 import os
@@ -16,13 +15,12 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from seghgan_tf import quiet
-from serving.server import logs
-from serving.server.settings import Settings
+from serving.server import binary, logs
+from serving.server.settings import Settings, add_settings, settings_of
 
 logger = logging.getLogger("serving.server")
 
@@ -33,97 +31,149 @@ def _write_ports(path: Path, ports: dict[str, int | None]) -> None:
     aside.replace(path)
 
 
-def run(settings: Settings, stop: threading.Event | None = None) -> None:
-    """Serve until `stop` is set, by SIGTERM and SIGINT where it is None, then drain.
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. What is still loading then ends with the process.
 
     ValueError where nothing can be served, OSError where a port is taken or a file cannot be read.
     """
     logs.set_up(settings.log_level)
+    if settings.port_file is not None:
+        settings.port_file.unlink(missing_ok=True)
+    stopping, woken = threading.Event(), threading.Event()
+    _on_signals(stopping, woken)
     quiet.start_tensorflow(debug=settings.log_level == "debug")
     started = time.monotonic()
-    from serving.server.engine import Engine
-    from serving.server.grpc_server import GrpcServer
+    engine, failed = _load(settings, woken)
+    woken.wait()
+    if failed:
+        raise failed[0]
+    if stopping.is_set():
+        _leave("stopped while loading")
+    from serving.server.server import Server
 
-    stopping = threading.Event() if stop is None else stop
-    if stop is None:
-        _stop_on_signals(stopping)
-    engine = Engine(settings)
-    rest: Any = None
+    server = Server(engine[0])
     try:
-        engine.start()
-        server = GrpcServer(engine)
-        server.start()
-        if settings.rest_port is not None:
-            from serving.server import rest_server
-
-            rest = rest_server.start(engine, settings)
-        ports = {"grpc": server.port, "rest": rest.port if rest else None, "pid": os.getpid()}
+        ports = {"grpc": server.grpc_port, "rest": server.rest_port, "pid": os.getpid()}
         if settings.port_file is not None:
             _write_ports(settings.port_file, ports)
-        fields = {**ports, "models": engine.models.names, "start_seconds": round(time.monotonic() - started, 2)}
+        fields = {**ports, "models": engine[0].models.names, "start_seconds": round(time.monotonic() - started, 2)}
         logger.info("serving", extra={"fields": fields})
         stopping.wait()
         logger.info("draining", extra={"fields": {"seconds": settings.drain_seconds}})
-        engine.drain()
+        engine[0].drain()
         time.sleep(settings.lame_duck_seconds)
-        if rest is not None:
-            stopper = threading.Thread(target=rest.stop, args=(settings.drain_seconds,))
-            stopper.start()
-        server.stop(settings.drain_seconds)
-        if rest is not None:
-            stopper.join()
     finally:
-        engine.close()
+        server.stop(settings.drain_seconds)
         if settings.port_file is not None:
             settings.port_file.unlink(missing_ok=True)
+    if not engine[0].close():
+        _leave("stopped while loading")
     logger.info("stopped")
 
 
-def _stop_on_signals(stopping: threading.Event) -> None:
+def _load(settings: Settings, loaded: threading.Event) -> tuple[list[Any], list[BaseException]]:
+    """Load the models in a thread that the process need not wait for; return where its engine or its error will be."""
+    engine: list[Any] = []
+    failed: list[BaseException] = []
+
+    def load() -> None:
+        try:
+            from serving.server.engine import Engine
+
+            engine.append(Engine(settings))
+            engine[0].start()
+        except BaseException as error:  # noqa: BLE001  # raised again by `run`
+            failed.append(error)
+        finally:
+            loaded.set()
+
+    threading.Thread(target=load, name="load", daemon=True).start()
+    return engine, failed
+
+
+def _leave(how: str) -> None:
+    """End the process at once, because TensorFlow cannot be stopped in the middle of a load."""
+    logger.info(how)
+    logging.shutdown()
+    os._exit(0)
+
+
+def _on_signals(*events: threading.Event) -> None:
     def stop(_number: int, _frame: types.FrameType | None) -> None:
-        stopping.set()
+        for event in events:
+            event.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
 
-def _or_none(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        return None if text == "none" else convert(text)
-
-    return parse
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the process's arguments: one for every field of `Settings`."""
-    parsed = argparse.ArgumentParser(prog="python -m serving.server", description=__doc__)
-    for field in dataclasses.fields(Settings):
-        flag = "--" + field.name.replace("_", "-")
-        if field.type is bool:
-            parsed.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
-        elif "tuple" in (kind := str(field.type)):
-            parsed.add_argument(flag, nargs="*", default=())
-        else:
-            convert: Any = Path if "Path" in kind else float if "float" in kind else int if "int" in kind else str
-            parsed.add_argument(flag, type=_or_none(convert), default=field.default)
+def parser(program: str = "seghgan serve") -> argparse.ArgumentParser:
+    """Return the parser of the server's command line: one option for every field of `Settings`, and which server."""
+    parsed = argparse.ArgumentParser(
+        program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add_settings(parsed)
+    parsed.add_argument(
+        "--backend",
+        choices=("auto", "binary", "embedded"),
+        default="auto",
+        help="what answers: tensorflow_model_server (binary) or the embedded server; auto takes the binary where it is on "
+        "PATH and does all that is asked",
+    )
+    parsed.add_argument(
+        "--docker", action="store_true", help="print the docker command for TensorFlow Serving and stop"
+    )
+    parsed.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parsed
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str = "python -m serving.server") -> int:
     """Run the server; 0 after a drain, 1 where it cannot serve, 2 for wrong usage."""
-    given = vars(parser().parse_args(arguments))
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    given = parser(program).parse_args(arguments)
     try:
-        settings = Settings(**given)
+        settings = settings_of(given)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     try:
-        run(settings)
+        if given.docker:
+            sys.stdout.write(_docker(settings) + "\n")
+        elif (line := _binary(settings, given.backend)) is not None:
+            os.execv(line[0], line)  # noqa: S606  # the server takes this process's place and its signals
+        else:
+            run(settings)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        if given.debug:
+            raise
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1
     return 0
+
+
+def _docker(settings: Settings) -> str:
+    if settings.model_dir is None:
+        raise ValueError("`--docker` needs EXPORT. Received: a model_config_file")
+    return binary.docker_command(settings.model_dir, settings.model_name)
+
+
+def _binary(settings: Settings, backend: str) -> list[str] | None:
+    """Return the command of TensorFlow Serving's binary, None where the embedded server is to answer; say which it is."""
+    found = binary.find_binary()
+    if backend == "binary" and found is None:
+        how = f" Without it, Docker can run it: {_docker(settings)}" if settings.model_dir else ""
+        raise OSError(f"`--backend binary` needs tensorflow_model_server on PATH.{how}")
+    if backend == "embedded":
+        why = ["asked for"]
+    elif found is None:
+        why = ["tensorflow_model_server is not on PATH"]
+    else:
+        why = binary.refusals(settings) if backend == "auto" else []
+        if not why:
+            sys.stderr.write(f"backend: binary ({found})\n")
+            return binary.command(settings, found)
+        why = [f"tensorflow_model_server is on PATH, but {'; '.join(why)}"]
+    sys.stderr.write(f"backend: embedded ({why[0]})\n")
+    return None
 
 
 if __name__ == "__main__":

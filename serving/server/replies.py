@@ -10,7 +10,7 @@ from serving.server.engine import Engine
 def status(engine: Engine, model: str, version: int | None) -> Any:
     """Return the GetModelStatusResponse of a model; NOT_FOUND where there is none."""
     response = get_model_status_pb2.GetModelStatusResponse()
-    for one in engine.status(model, version):
+    for one in engine.models.status(model, version):
         entry = response.model_version_status.add(version=one.version, state=int(one.state))
         entry.status.error_code = one.code.value[0]
         entry.status.error_message = one.message

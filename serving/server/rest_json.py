@@ -24,20 +24,28 @@ MAX_DEPTH = 32
 
 _OPENING, _CLOSING = b"[{", b"]}"
 _BLOCK = 1 << 20
+_PIECE = 1 << 14
+_MEMBERS = 1000
 
 
 def gunzip(body: bytes, limit: int) -> bytes:
-    """Return what a gzip body holds; INVALID_ARGUMENT where it is broken or holds more than `limit` bytes."""
+    """Return what a gzip body of one or several members holds; INVALID_ARGUMENT where it is broken or more than `limit` bytes."""
+    plain, start, members = bytearray(), 0, 0
     inflate = zlib.decompressobj(wbits=31)
-    try:
-        plain = inflate.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise invalid("The body must be gzip, as its Content-Encoding says. Received: something else") from error
-    if len(plain) > limit:
-        raise invalid(f"The body may unpack to at most {limit} bytes. Received: more")
+    while start < len(body):
+        if inflate.eof:
+            inflate, members = zlib.decompressobj(wbits=31), members + 1
+        piece = body[start : start + _PIECE]
+        try:
+            plain += inflate.decompress(piece, limit + 1 - len(plain))
+        except zlib.error as error:
+            raise invalid("The body must be gzip, as its Content-Encoding says. Received: something else") from error
+        if len(plain) > limit or members > _MEMBERS:
+            raise invalid(f"The body may unpack to at most {limit} bytes, of {_MEMBERS} members. Received: more")
+        start += len(piece) - len(inflate.unused_data)
     if not inflate.eof:
         raise invalid("The gzip body must be whole. Received: a part of it")
-    return plain
+    return bytes(plain)
 
 
 def _depth(body: bytes) -> int:
@@ -76,8 +84,8 @@ def signature_name(document: Mapping[str, Any]) -> str:
     return name or "serving_default"
 
 
-def inputs(document: Mapping[str, Any], signature: Signature) -> tuple[dict[str, np.ndarray], bool]:
-    """Return the inputs of a request by name, and whether it came in the row format."""
+def inputs(document: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
+    """Return the inputs of a request by name."""
     rows = "instances" in document
     if rows == ("inputs" in document):
         raise invalid(f"A request must have `instances` or `inputs`. Received: {'both' if rows else 'neither'}")
@@ -90,7 +98,7 @@ def inputs(document: Mapping[str, Any], signature: Signature) -> tuple[dict[str,
     if set(given) != set(wanted):
         extra, missing = _short(set(given) - set(wanted)), _short(set(wanted) - set(given))
         raise invalid(f"The inputs must be {sorted(wanted)}. Received: missing {missing}, not known {extra}")
-    return {name: array(name, given[name], spec) for name, spec in wanted.items()}, rows
+    return {name: array(name, given[name], spec) for name, spec in wanted.items()}
 
 
 def _short(names: set[str]) -> list[str]:

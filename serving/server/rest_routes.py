@@ -11,14 +11,14 @@ import asyncio
 import logging
 import math
 import re
-import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import orjson
 from google.protobuf import json_format
 from starlette.applications import Starlette
@@ -26,15 +26,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import Receive, Scope, Send
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from serving.server import engine as engines
 from serving.server import replies, rest_json
-from serving.server.engine import SHED, Engine
+from serving.server.engine import SHED, Engine, Prediction, Question
 from serving.server.errors import ServingError, invalid
 from serving.server.metrics import CONTENT_TYPE
-from serving.server.settings import Settings
+from serving.signature import Signature
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +56,6 @@ HTTP_CODES = {
 }
 """TensorFlow Serving's HTTP status for each gRPC status; the rest is 500."""
 
-SPARE_THREADS = 8
-"""Threads beyond those that run and wait, which shed and answer status calls."""
-
 PATH = re.compile(
     r"/v1/models(?:/(?P<model>[^/:]+))?(?:/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?"
     r"(?:/(?P<metadata>metadata)|:(?P<method>classify|regress|predict))?",
@@ -68,34 +64,33 @@ PATH = re.compile(
 
 
 class Rest:
-    """The routes over one engine; `body_bytes` is the largest body, as sent and as unpacked."""
+    """The ASGI application over one engine; `body_bytes` is the largest body, as sent and as unpacked."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.settings = settings
+        self.settings = engine.settings
         self.body_bytes = engine.message_bytes() * 4 // 3 + (1 << 20)
-        self.threads = engine.gate.running + engine.gate.waiting + SPARE_THREADS
-        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix="rest")
-        self._busy = 0
-
-    def app(self) -> ASGIApp:
-        """Return the ASGI application."""
-        routes: list[BaseRoute] = [Route("/v1/{path:path}", self._api, methods=["GET", "HEAD", "POST"])]
-        if self.engine.metrics_path is not None:
-            routes.append(Route(self.engine.metrics_path, self._metrics))
-        if not self.settings.strict_compatibility and not self._clients_are_checked():
+        routes: list[BaseRoute] = []
+        if engine.metrics_path is not None:
+            routes.append(Route(engine.metrics_path, self._metrics))
+        if not self.settings.strict_compatibility and not self.settings.checks_clients:
             routes.append(Route("/manifest.json", self._manifest))
             if WEB.is_dir():
                 routes.append(Mount("/", StaticFiles(directory=WEB, html=True)))
             else:
                 logger.warning("no web page", extra={"fields": {"reason": "not installed", "folder": str(WEB)}})
-        return Starlette(routes=routes)
+        self._site = Starlette(routes=routes)
 
-    def _clients_are_checked(self) -> bool:
-        return self.settings.tls_client_ca is not None or self.settings.ssl_config_file is not None
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and scope["path"][:4].lower() == "/v1/":
+            response = await self._api(Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await self._site(scope, receive, send)
 
     async def _metrics(self, _: Request) -> Response:
-        text = await asyncio.get_running_loop().run_in_executor(self.pool, self.engine.metrics.render)
+        text = await asyncio.to_thread(self.engine.metrics.render)
         return Response(text, media_type=CONTENT_TYPE)
 
     async def _manifest(self, request: Request) -> Response:
@@ -143,92 +138,66 @@ class Rest:
             reply = replies.metadata(self.engine, asked["model"], version, asked["label"])
             return _json(200, _metadata_json(reply), request_id)
         if asked["label"] is not None:
-            version, _ = self.engine.signatures(asked["model"], label=asked["label"])
+            with self.engine.models.use(asked["model"], label=asked["label"]) as servable:
+                version = servable.version
         reply = replies.status(self.engine, asked["model"], version)
         return _json(200, orjson.dumps(_dict(reply)), request_id)
 
     async def _predict(self, request: Request, asked: re.Match[str], version: int | None, request_id: str) -> Response:
         deadline = time.monotonic() + self.settings.rest_api_timeout_in_ms / 1000
-        if self._clients_are_checked():
+        if self.settings.checks_clients:
             raise ServingError(
                 grpc.StatusCode.PERMISSION_DENIED,
                 "This server checks its clients' certificates, which REST cannot show: use gRPC.",
             )
-        if self._busy >= self.threads:
-            raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, "The server is busy. Try again later.", 0.05)
-        self._busy += 1
-        gone = threading.Event()
-        watcher = None
-        try:
-            body, zipped = await self._body(request, deadline)
-            watcher = asyncio.create_task(_watch(request, gone))
-            call = _Call(asked["model"], version, asked["label"], asked["method"].lower(), body, zipped)
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self.pool, self._run, call, deadline, gone)
-        finally:
-            self._busy -= 1
-            if watcher is not None:
-                watcher.cancel()
-        return _json(200, answer, request_id)
+        body, zipped = await self.engine.receive(partial(self._body, request), "rest", predicts=True)
+        document: dict[str, Any] = {}
 
-    async def _body(self, request: Request, deadline: float) -> tuple[bytes, bool]:
+        def question() -> Question:
+            document.update(rest_json.parse(rest_json.gunzip(body, self.body_bytes) if zipped else body))
+            key = rest_json.signature_name(document)
+
+            def inputs(signature: Signature) -> dict[str, np.ndarray]:
+                if asked["method"].lower() != "predict":
+                    raise invalid(f'Expected a Predict signature: "{key[:100]}" is for :predict only.')
+                return rest_json.inputs(document, signature)
+
+            return Question(asked["model"], inputs, key, version, asked["label"])
+
+        def pack(prediction: Prediction) -> bytes:
+            return rest_json.answer(prediction.outputs, "instances" in document)
+
+        answering = asyncio.ensure_future(self.engine.predict(question, pack, deadline, "rest"))
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise ClientDisconnect
+            return _json(200, answering.result(), request_id)
+        finally:
+            answering.cancel()
+            gone.cancel()
+
+    async def _body(self, request: Request) -> tuple[bytes, bool]:
+        """Return a request's body and whether it is zipped."""
         coding = request.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", "gzip"):
             raise invalid(f"Content-Encoding must be gzip or identity. Received: {coding[:60]}")
-        parts: list[bytes] = []
-        size = 0
         too_large = invalid(f"A request's body may have at most {self.body_bytes} bytes; send fewer images.")
         length = request.headers.get("content-length", "0")
         if length.isdigit() and int(length) > self.body_bytes:
             raise too_large
-        try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                async for part in request.stream():
-                    size += len(part)
-                    if size > self.body_bytes:
-                        raise too_large
-                    parts.append(part)
-        except TimeoutError as error:
-            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "The body did not arrive in time.") from error
-        return b"".join(parts), coding == "gzip"
-
-    def _run(self, call: "_Call", deadline: float, gone: threading.Event) -> bytes:
-        rows = False
-
-        def read() -> engines.Request:
-            nonlocal rows
-            body = rest_json.gunzip(call.body, self.body_bytes) if call.zipped else call.body
-            document = rest_json.parse(body)
-            key = rest_json.signature_name(document)
-            with self.engine.models.use(call.model, call.version, call.label) as servable:
-                signature = servable.signature(key)
-            if call.method != "predict":
-                raise invalid(f'Expected a Predict signature: "{key[:100]}" is for :predict only.')
-            inputs, rows = rest_json.inputs(document, signature)
-            return engines.Request(call.model, inputs, key, call.version, call.label)
-
-        prediction = self.engine.predict(read, deadline, lambda: not gone.is_set(), "rest")
-        return rest_json.answer(prediction.outputs, rows)
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > self.body_bytes:
+                raise too_large
+        return bytes(body), coding == "gzip"
 
 
-class _Call:
-    """A call of :predict, :classify or :regress, before its body is read."""
-
-    def __init__(
-        self, model: str, version: int | None, label: str | None, method: str, body: bytes, zipped: bool
-    ) -> None:
-        self.model = model
-        self.version = version
-        self.label = label
-        self.method = method
-        self.body = body
-        self.zipped = zipped
-
-
-async def _watch(request: Request, gone: threading.Event) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    gone.set()
 
 
 def _dict(message: Any) -> dict[str, Any]:

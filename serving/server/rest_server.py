@@ -1,10 +1,11 @@
-"""The HTTP server that answers REST: in a thread of its own, with headers that protect the page, and patience that ends."""
+"""The HTTP server that answers REST: with headers that protect the page, and patience that ends."""
 
 import asyncio
 import logging
 import math
 import socket
-import threading
+from collections.abc import Callable
+from functools import partial
 
 import h11
 import uvicorn
@@ -14,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from serving.server import tls
 from serving.server.engine import Engine
 from serving.server.rest_routes import Rest
-from serving.server.settings import Settings
+from serving.server.settings import address
 
 HEADER_SECONDS = 10.0
 """How long a client may take to send a request's header."""
@@ -49,80 +50,91 @@ class _Headers:
 
 
 class _Protocol(H11Protocol):
-    """Closes connections whose next request does not arrive, so that slow senders cannot hold them."""
+    """Closes connections whose next request does not arrive, so that slow senders cannot hold them.
 
-    _overdue: asyncio.TimerHandle | None = None
+    `idle` are those that wait for one, oldest first. Where there are too many connections the oldest of them is closed.
+    """
+
+    idle: dict["_Protocol", asyncio.TimerHandle]
+    refused: Callable[[], None]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            next(iter(self.idle), self)._close()
+            self.refused()
         self._watch()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if overdue := self.idle.pop(self, None):
+            overdue.cancel()
+
     def _watch(self) -> None:
-        waiting = self.conn.their_state is h11.IDLE
-        if waiting and self._overdue is None:
-            self._overdue = self.loop.call_later(HEADER_SECONDS, self._close)
-        elif not waiting and self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
+        if self.conn.their_state is not h11.IDLE:
+            if overdue := self.idle.pop(self, None):
+                overdue.cancel()
+        elif self not in self.idle:
+            self.idle[self] = self.loop.call_later(HEADER_SECONDS, self._close)
 
     def _close(self) -> None:
-        self._overdue = None
-        if self.conn.their_state is h11.IDLE:
-            self.transport.close()
+        self.transport.close()
 
 
 class RestServer:
-    """A REST server in a thread of its own; `port` is the one it listens on."""
+    """A REST server over an engine, for the event loop it is made in; `port` is the one it listens on."""
 
-    def __init__(self, rest: Rest, settings: Settings) -> None:
+    def __init__(self, engine: Engine) -> None:
+        settings = engine.settings
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)
         self._socket = listen(settings.host, settings.rest_port or 0)
         self.port: int = self._socket.getsockname()[1]
-        self._rest = rest
+        refused = partial(engine.metrics.shed, "UNAVAILABLE", "rest")
         config = uvicorn.Config(
-            _Headers(rest.app()),
-            http=_Protocol,
+            _Headers(Rest(engine)),
+            http=type("Protocol", (_Protocol,), {"idle": {}, "refused": staticmethod(refused)}),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             ssl_context_factory=tls.https(settings),
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True
-        )
-        self._thread.start()
+        self._task: asyncio.Task[None] | None = None
 
-    def stop(self, grace: float) -> None:
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._task = asyncio.create_task(self._server.serve([self._socket]))
+
+    async def stop(self, grace: float) -> None:
         """Stop accepting and wait until what runs is answered, at most `grace` seconds."""
         self._server.config.timeout_graceful_shutdown = math.ceil(grace)
         self._server.should_exit = True
-        self._thread.join(grace + 1.0)
-        self._server.force_exit = True
-        self._rest.pool.shutdown(wait=False, cancel_futures=True)
+        if self._task is not None:
+            await self._task
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; OSError where the port is taken."""
-    address = host.strip("[]")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bare = host.strip("[]")
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
     try:
-        listening = socket.create_server((address, port), family=family, backlog=CONNECTIONS)
+        listening = socket.create_server(
+            (bare, port),
+            family=family,
+            backlog=CONNECTIONS,
+            dualstack_ipv6=bare == "::" and socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
-        raise OSError(f"`rest_port` must be free; is another server running? Received: {host}:{port}") from error
+        raise OSError(
+            f"`host` must be an address of this machine and `rest_port` free ({error.strerror}). "
+            f"Received: {address(host, port)}"
+        ) from error
     # Connections inherit it. asyncio sets it only where it made the socket, and without it answers wait 40 ms for an ACK.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
-
-
-def start(engine: Engine, settings: Settings) -> RestServer:
-    """Answer REST for an engine from now on; OSError where the port is taken."""
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    return RestServer(Rest(engine, settings), settings)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import numpy as np
@@ -15,23 +15,84 @@ from serving.bundle.check import check_export
 from serving.bundle.warmup import read_warmup
 from serving.server.batching import BATCH_SIZE, Batching, batched
 from serving.server.errors import ServingError, invalid
+from serving.server.machine import cores
 from serving.signature import Signature, Spec, from_definitions
 
-_STATUS = {number: code for code in grpc.StatusCode for number in [code.value[0]]}
+_STATUS = {code.value[0]: code for code in grpc.StatusCode}
 """TensorFlow and gRPC number their status codes alike."""
 
 
-class _Calls(NamedTuple):
-    """How a signature is run: the order of its inputs and outputs, by itself, and batched where it can be."""
+class Endpoint:
+    """A signature of a loaded version, which may be run from many threads: by itself, and batched where it can be.
 
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    direct: Callable[..., Any]
-    together: Callable[..., Any] | None
+    `examples` counts the examples that ran by the size of the batch they ran in.
+    """
+
+    def __init__(
+        self, name: str, signature: Signature, direct: Callable[..., Any], together: Callable[..., Any] | None
+    ):
+        self.name = name
+        self.signature = signature
+        self.examples: Counter[int] = Counter()
+        self._direct = direct
+        self._together = together
+
+    def check(self, inputs: dict[str, np.ndarray], output_filter: tuple[str, ...] = ()) -> None:
+        """Raise INVALID_ARGUMENT unless names, dtypes and shapes are the signature's and the batch is one."""
+        wanted, outputs = self.signature
+        if set(inputs) != set(wanted):
+            extra, missing = sorted(set(inputs) - set(wanted)), sorted(set(wanted) - set(inputs))
+            raise invalid(
+                f"`{self.name}` needs other inputs. Sent extra: {_short(extra)}. Missing but required: {missing}"
+            )
+        for name, spec in wanted.items():
+            _check_input(name, inputs[name], spec)
+        batches = {name: len(array) for name, array in inputs.items()}
+        if len(set(batches.values())) > 1:
+            raise invalid(f"Every input must have the same batch size. Received: {batches}")
+        if not next(iter(batches.values())):
+            raise invalid("A batch must have at least one example. Received: an empty batch")
+        if unknown := [name for name in output_filter if name not in outputs]:
+            raise invalid(
+                f"output_filter must name outputs of `{self.name}`, {sorted(outputs)}. Received: {_short(unknown)}"
+            )
+        if len(set(output_filter)) != len(output_filter):
+            raise invalid(f"output_filter must not name an output twice. Received: {_short(list(output_filter))}")
+
+    def run(self, inputs: dict[str, np.ndarray], alone: bool = False) -> dict[str, np.ndarray]:
+        """Run the signature on checked inputs and return its outputs; ServingError where the graph refuses them.
+
+        `alone` says that nothing else runs, so that waiting for a batch would be in vain. A request that the graph
+        refuses fails alone: what was batched with it is run again by itself.
+        """
+        if alone or self._together is None:
+            return self._run(self._direct, inputs)
+        try:
+            outputs = self._run(self._together, inputs, BATCH_SIZE)
+        except ServingError as error:
+            if error.code is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            return self._run(self._direct, inputs)
+        sizes = outputs.pop(BATCH_SIZE)
+        self.examples[int(sizes[0])] += len(sizes)
+        return outputs
+
+    def _run(self, call: Callable[..., Any], inputs: dict[str, np.ndarray], *more: str) -> dict[str, np.ndarray]:
+        wanted, outputs = self.signature
+        try:
+            return dict(zip((*outputs, *more), call(*(inputs[name] for name in wanted)), strict=True))
+        except UnicodeDecodeError as error:  # TensorFlow quotes the bytes it could not decode
+            raise invalid(f"`{next(iter(wanted))}` cannot be read: its bytes are not what they claim to be.") from error
+        except tf.errors.UnavailableError as error:
+            raise ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "The batch queue is full. Try again later."
+            ) from error
+        except tf.errors.OpError as error:
+            raise ServingError(_STATUS.get(error.error_code, grpc.StatusCode.INTERNAL), error.message or "") from error
 
 
 class Servable:
-    """A version of a model in memory; `run` may be called from many threads.
+    """A version of a model in memory.
 
     Loading checks the manifest and the contract (ValueError where they are not kept) and replays the warmup requests,
     so that a servable that exists can serve. `batching=None` runs each request by itself.
@@ -42,16 +103,16 @@ class Servable:
         self.name = name
         self.version = version
         self._batching = batching
-        self._examples: Counter[tuple[str, int]] = Counter()
         self._graph = tf.Graph()
-        options = tf.compat.v1.ConfigProto()
+        threads = cores()
+        options = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
         options.gpu_options.allow_growth = True
         self._session = tf.compat.v1.Session(graph=self._graph, config=options)
         try:
-            meta = self._load(folder)
-            self.definitions = dict(meta.signature_def)
-            self.signatures = from_definitions(self.definitions)
-            self._calls = {key: self._callables(key, meta.signature_def[key]) for key in self.signatures}
+            self.definitions = dict(self._load(folder).signature_def)
+            self.endpoints = {
+                key: self._endpoint(key, signature) for key, signature in from_definitions(self.definitions).items()
+            }
             if warmup:
                 self._warm_up(folder)
         except BaseException:
@@ -65,106 +126,57 @@ class Servable:
         except (tf.errors.OpError, OSError, KeyError, AttributeError, TypeError, RuntimeError) as error:
             raise ValueError(f"The SavedModel must be loadable ({error}). Received: {folder}") from error
 
-    def _callables(self, key: str, definition: Any) -> _Calls:
-        tensor = self._graph.get_tensor_by_name
-        feeds = {name: tensor(info.name) for name, info in sorted(definition.inputs.items())}
-        fetches = {name: tensor(info.name) for name, info in sorted(definition.outputs.items())}
-        feed = list(feeds.values())
-        direct = self._callable(feed, list(fetches.values()))
+    def _endpoint(self, key: str, signature: Signature) -> Endpoint:
+        definition, tensor = self.definitions[key], self._graph.get_tensor_by_name
+        try:
+            feeds = {name: tensor(definition.inputs[name].name) for name in signature.inputs}
+            fetches = {name: tensor(definition.outputs[name].name) for name in signature.outputs}
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"`{key}` must name tensors of its graph ({error}).") from error
         together = None
         if self._batching is not None:
             with self._graph.as_default():
-                outputs = batched(feeds, fetches, key, self._batching)
-            if outputs is not None:
-                together = self._callable(feed, list(outputs.values()))
-        return _Calls(tuple(feeds), tuple(fetches), direct, together)
+                together = batched(feeds, fetches, key, self._batching)
+        batch = None if together is None else self._callable(feeds, together)
+        return Endpoint(key, signature, self._callable(feeds, fetches), batch)
 
-    def _callable(self, feed: list[Any], fetch: list[Any]) -> Callable[..., Any]:
+    def _callable(self, feeds: dict[str, Any], fetches: dict[str, Any]) -> Callable[..., Any]:
         """Return a function of arrays; what Session.make_callable returns spends 0.3 ms of Python on every call."""
-        names = {"feed": [tensor.name for tensor in feed], "fetch": [tensor.name for tensor in fetch]}
+        sides = {"feed": feeds, "fetch": fetches}
+        names = {side: [tensor.name for tensor in each.values()] for side, each in sides.items()}
         run: Callable[..., Any] = self._session._make_callable_from_options(config_pb2.CallableOptions(**names))
         return run
 
     def close(self) -> None:
-        """Give the memory back; `run` may not be called any more."""
+        """Give the memory back; nothing may be run any more."""
         self._session.close()
 
     def _warm_up(self, folder: Path) -> None:
         for request in read_warmup(folder):
             inputs = {key: tensors.decode(proto) for key, proto in request.inputs.items()}
             try:
-                key = request.model_spec.signature_name or "serving_default"
-                self.check(key, inputs)
-                outputs = self.run(key, inputs)
+                endpoint = self.endpoint(request.model_spec.signature_name)
+                endpoint.check(inputs)
+                outputs = endpoint.run(inputs)
             except ServingError as error:
                 raise ValueError(f"The warmup requests must run ({error.message}). Received: {folder}") from error
             for name, array in outputs.items():
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
                     raise ValueError(f"The answers to the warmup requests must be finite. Received: NaN in `{name}`")
 
-    def signature(self, key: str) -> Signature:
-        """Return a signature's specs; FAILED_PRECONDITION where the model has no such signature."""
-        if key not in self.signatures:
+    def endpoint(self, key: str) -> Endpoint:
+        """Return a signature by its name, `serving_default` where that is empty; FAILED_PRECONDITION where there is none."""
+        key = key or "serving_default"
+        if key not in self.endpoints:
             raise ServingError(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                f'Serving signature key "{key[:100]}" not found. The model has {sorted(self.signatures)}',
+                f'Serving signature key "{key[:100]}" not found. The model has {sorted(self.endpoints)}',
             )
-        return self.signatures[key]
+        return self.endpoints[key]
 
     def examples(self) -> dict[tuple[str, int], int]:
         """Return how many examples ran, by (signature, size of the batch they ran in)."""
-        return dict(self._examples)
-
-    def check(self, key: str, inputs: dict[str, np.ndarray], output_filter: tuple[str, ...] = ()) -> None:
-        """Raise INVALID_ARGUMENT unless names, dtypes and shapes are the signature's and the batch is one."""
-        signature = self.signature(key)
-        if set(inputs) != set(signature.inputs):
-            extra, missing = sorted(set(inputs) - set(signature.inputs)), sorted(set(signature.inputs) - set(inputs))
-            raise invalid(f"`{key}` needs other inputs. Sent extra: {_short(extra)}. Missing but required: {missing}")
-        for name, spec in signature.inputs.items():
-            _check_input(name, inputs[name], spec)
-        batches = {name: len(array) for name, array in inputs.items()}
-        if len(set(batches.values())) > 1:
-            raise invalid(f"Every input must have the same batch size. Received: {batches}")
-        if not next(iter(batches.values())):
-            raise invalid("A batch must have at least one example. Received: an empty batch")
-        if unknown := [name for name in output_filter if name not in signature.outputs]:
-            raise invalid(
-                f"output_filter must name outputs of `{key}`, {sorted(signature.outputs)}. Received: {_short(unknown)}"
-            )
-        if len(set(output_filter)) != len(output_filter):
-            raise invalid(f"output_filter must not name an output twice. Received: {_short(list(output_filter))}")
-
-    def run(self, key: str, inputs: dict[str, np.ndarray], alone: bool = False) -> dict[str, np.ndarray]:
-        """Run a signature on checked inputs and return its outputs; ServingError where the graph refuses them.
-
-        `alone` says that nothing else runs, so that waiting for a batch would be in vain. A request that the graph refuses fails alone: what was batched with it is run again by itself.
-        """
-        calls = self._calls[key]
-        if alone or calls.together is None:
-            return self._run(calls, calls.direct, inputs)
-        try:
-            outputs = self._run(calls, calls.together, inputs)
-        except ServingError as error:
-            if error.code is not grpc.StatusCode.INVALID_ARGUMENT:
-                raise
-            return self._run(calls, calls.direct, inputs)
-        sizes = outputs.pop(BATCH_SIZE)
-        self._examples[key, int(sizes[0])] += len(sizes)
-        return outputs
-
-    def _run(self, calls: _Calls, call: Callable[..., Any], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        names = calls.outputs if call is calls.direct else (*calls.outputs, BATCH_SIZE)
-        try:
-            return dict(zip(names, call(*(inputs[name] for name in calls.inputs)), strict=True))
-        except UnicodeDecodeError as error:  # TensorFlow quotes the bytes it could not decode
-            raise invalid(f"`{calls.inputs[0]}` cannot be read: its bytes are not what they claim to be.") from error
-        except tf.errors.UnavailableError as error:
-            raise ServingError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, "The batch queue is full. Try again later."
-            ) from error
-        except tf.errors.OpError as error:
-            raise ServingError(_STATUS.get(error.error_code, grpc.StatusCode.INTERNAL), error.message or "") from error
+        return {(key, size): n for key, one in self.endpoints.items() for size, n in dict(one.examples).items()}
 
 
 def _short(names: list[str]) -> str:

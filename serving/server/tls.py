@@ -120,7 +120,7 @@ def _context(pem: _Pem) -> ssl.SSLContext:
     return context
 
 
-def identities(context: grpc.ServicerContext) -> set[str]:
+def identities(context: grpc.aio.ServicerContext) -> set[str]:
     """Return the names in the client's certificate: its common name and alternative names."""
     auth = context.auth_context()
     names = [*auth.get("x509_common_name", []), *auth.get("x509_subject_alternative_name", [])]

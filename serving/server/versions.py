@@ -5,6 +5,7 @@ import ctypes
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -14,11 +15,13 @@ import grpc
 
 from serving.bundle.manifest import versions
 from serving.server.errors import ServingError, invalid, scrubbed
-from serving.server.models_config import ModelConfig
+from serving.server.models_config import ServedModel
 from serving.server.servable import Servable
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_RETRY = 300.0
+"""Longest wait before a version that failed is loaded again, in seconds."""
 
 _REMEMBERED = 16
 """Unloaded versions whose end a status call still tells."""
@@ -51,6 +54,8 @@ class _Version:
         self.fingerprint: tuple[tuple[str, int, int], ...] = ()
         self.servable: Servable | None = None
         self.handles = 0
+        self.failures = 0
+        self.again = 0.0
 
     def idle(self) -> bool:
         return not self.handles
@@ -72,36 +77,31 @@ def _fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
 class Models:
     """Every served model; `poll` brings memory in line with folders and configuration.
 
-    `load` makes a servable from (name, version, folder). `changed` is called after each change of a version's state.
+    `load` makes a servable from (name, version, folder). `changed` is called after each change of a version's state or
+    of the configuration. A load that failed is tried again after `retry_seconds`, then twice as long and so on, and at
+    once where its folder changed. `troubles` is what is wrong with a model's folder now, by model name.
     """
 
     def __init__(
         self,
-        configs: dict[str, ModelConfig],
+        configs: dict[str, ServedModel],
         load: Callable[[str, int, Path], Servable],
         changed: Callable[[], None] = lambda: None,
+        retry_seconds: float = 5.0,
     ) -> None:
         self._configs = dict(configs)
         self._load = load
         self._changed = changed
+        self._retry_seconds = retry_seconds
         self._lock = threading.Condition()
         self._polling = threading.Lock()
         self._versions: dict[str, dict[int, _Version]] = {name: {} for name in configs}
-        self._troubles: dict[str, str] = {}
+        self.troubles: dict[str, str] = {}
 
     @property
     def names(self) -> list[str]:
         """Names of the configured models."""
         return sorted(self._configs)
-
-    @property
-    def troubles(self) -> dict[str, str]:
-        """What is wrong with a model's folder now, by model name."""
-        return dict(self._troubles)
-
-    def labels(self, name: str) -> dict[str, int]:
-        """Return the labels of a model and the versions they name."""
-        return dict(self._configs[name].labels)
 
     def ready(self) -> bool:
         """Return whether every model has an available version and every label names one."""
@@ -151,18 +151,14 @@ class Models:
 
     def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
         """Return the state of every version of a model, or of one, newest first; NOT_FOUND where there is none."""
-        with self._lock:
-            if name not in self._versions:
-                raise ServingError(
-                    grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name[:100] or '(empty name)'}"
-                )
-            found = [one.status() for number, one in sorted(self._versions[name].items(), reverse=True)]
+        found = sorted(self.versions(name), reverse=True)
         if version is not None:
             found = [status for status in found if status.version == version]
         if not found:
-            wanted = f"version {version}" if version is not None else "any versions"
-            trouble = self._troubles.get(name, "")
-            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find {wanted} of model {name}. {trouble}".strip())
+            wanted = "any versions" if version is None or name not in self._versions else f"version {version}"
+            trouble = f". {self.troubles[name]}" if name in self.troubles else ""
+            text = f"Could not find {wanted} of model {name[:100] or '(empty name)'}{trouble}"
+            raise ServingError(grpc.StatusCode.NOT_FOUND, text)
         return found
 
     def versions(self, name: str) -> list[VersionStatus]:
@@ -180,35 +176,36 @@ class Models:
         """Scan the folders once: load what is wanted, then unload what is not."""
         with self._polling:
             for name, config in list(self._configs.items()):
-                self._poll_model(config, self._scan(name, config))
+                self._poll_model(config, *self._scan(name, config))
             for name in set(self._versions) - set(self._configs):
                 self._unload(name, list(self._versions[name].values()))
 
-    def _scan(self, name: str, config: ModelConfig) -> set[int]:
+    def _scan(self, name: str, config: ServedModel) -> tuple[set[int], dict[int, Path]]:
+        """Return the versions to have in memory, and the folder of every version."""
         try:
-            present = set(versions(config.base_path))
+            present = versions(config.base_path)
         except OSError as error:
             self._trouble(name, f"`base_path` cannot be read: {error.strerror}")
-            return set()
-        wanted = config.wanted(present)
-        missing = sorted(set(config.versions) - present)
+            return set(), {}
+        wanted = config.wanted(set(present))
+        missing = sorted(set(config.versions) - set(present))
         if missing:
             self._trouble(name, f"`base_path` has no versions {missing}, which the configuration asks for")
         elif not wanted:
             self._trouble(name, "`base_path` has no version folders such as `1`")
         else:
-            self._troubles.pop(name, None)
-        return wanted
+            self.troubles.pop(name, None)
+        return wanted, present
 
     def _trouble(self, name: str, text: str) -> None:
-        if self._troubles.get(name) != text:
+        if self.troubles.get(name) != text:
             logger.warning("model folder", extra={"fields": {"model": name, "trouble": text}})
-        self._troubles[name] = text
+        self.troubles[name] = text
 
-    def _poll_model(self, config: ModelConfig, wanted: set[int]) -> None:
+    def _poll_model(self, config: ServedModel, wanted: set[int], folders: dict[int, Path]) -> None:
         versions = self._versions.setdefault(config.name, {})
         for number in sorted(wanted):
-            self._ensure(config, versions.setdefault(number, _Version(number)))
+            self._ensure(config.name, versions.setdefault(number, _Version(number)), folders[number])
         keep = set(config.labels.values()) | wanted
         with self._lock:
             replaced = any(number in wanted for number in self._available(config.name))
@@ -219,21 +216,25 @@ class Models:
         for number in ended[:-_REMEMBERED]:
             del versions[number]
 
-    def _ensure(self, config: ModelConfig, version: _Version) -> None:
+    def _ensure(self, name: str, version: _Version, folder: Path) -> None:
         if version.state in (State.AVAILABLE, State.UNLOADING):
             return
-        folder = config.base_path / str(version.number)
         fingerprint = _fingerprint(folder)
-        if version.error and version.fingerprint == fingerprint:
+        if version.error and version.fingerprint == fingerprint and time.monotonic() < version.again:
             return
         version.fingerprint = fingerprint
-        self._set(config.name, version, State.LOADING)
+        self._set(name, version, State.LOADING)
         try:
-            servable = self._load(config.name, version.number, folder)
-        except (ValueError, OSError, MemoryError) as error:
-            self._set(config.name, version, State.END, error=scrubbed(str(error)) or type(error).__name__)
+            servable = self._load(name, version.number, folder)
+        except Exception as error:  # a model is foreign matter: whatever it raises, the others are served
+            if not isinstance(error, (ValueError, OSError, MemoryError)):
+                logger.exception("load", extra={"fields": {"model": name, "version": version.number}})
+            version.again = time.monotonic() + min(self._retry_seconds * 2**version.failures, _LONGEST_RETRY)
+            version.failures = min(version.failures + 1, 20)
+            self._set(name, version, State.END, error=scrubbed(str(error)) or type(error).__name__)
             return
-        self._set(config.name, version, State.AVAILABLE, servable=servable)
+        version.failures = 0
+        self._set(name, version, State.AVAILABLE, servable=servable)
 
     def _set(
         self, name: str, version: _Version, state: State, error: str = "", servable: Servable | None = None
@@ -269,7 +270,7 @@ class Models:
             with contextlib.suppress(OSError, AttributeError):
                 ctypes.CDLL(None).malloc_trim(0)
 
-    def reconfigure(self, configs: dict[str, ModelConfig]) -> None:
+    def reconfigure(self, configs: dict[str, ServedModel]) -> None:
         """Take a new configuration and poll; all of it or, where a label may not move, nothing.
 
         A label that is in use may only move to an available version (FAILED_PRECONDITION).
@@ -287,6 +288,7 @@ class Models:
             self._configs = dict(configs)
             for name in configs:
                 self._versions.setdefault(name, {})
+        self._changed()
         self.poll()
 
     def close(self) -> None:

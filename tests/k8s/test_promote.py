@@ -24,7 +24,7 @@ trustme = pytest.importorskip("trustme", reason="makes certificates: pip install
 def running(exports, tmp_path, **tls):
     """(models.config, folder of versions, address) of a server that reads both every 0.2 s."""
     from serving.server.engine import Engine
-    from serving.server.grpc_server import GrpcServer
+    from serving.server.server import Server
 
     folder, config = tmp_path / "models", tmp_path / "models.config"
     shutil.copytree(exports, folder)
@@ -40,9 +40,8 @@ def running(exports, tmp_path, **tls):
         )
     )
     engine.start()
-    server = GrpcServer(engine)
-    server.start()
-    yield config, folder, f"localhost:{server.port}"
+    server = Server(engine)
+    yield config, folder, f"localhost:{server.grpc_port}"
     server.stop(5.0)
     engine.close()
 

@@ -59,20 +59,26 @@ def export(tmp_path: Path, export_v1: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_server() -> Callable[..., Any]:
+def rest_ports() -> dict[str, int | None]:
+    """The REST port of each running server, by its gRPC address."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def run_server(rest_ports: dict[str, int | None]) -> Callable[..., Any]:
     """A context manager (settings...) -> (engine, address) of an embedded server in this process."""
     from serving.server.engine import Engine
-    from serving.server.grpc_server import GrpcServer
+    from serving.server.server import Server
     from serving.server.settings import Settings
 
     @contextlib.contextmanager
     def run(**settings: Any) -> Iterator[tuple[Engine, str]]:
-        engine = Engine(Settings(grpc_port=0, rest_port=None, **settings))
+        engine = Engine(Settings(**{"grpc_port": 0, "rest_port": 0, **settings}))
         engine.start()
-        server = GrpcServer(engine)
-        server.start()
+        server = Server(engine)
+        rest_ports[f"localhost:{server.grpc_port}"] = server.rest_port
         try:
-            yield engine, f"localhost:{server.port}"
+            yield engine, f"localhost:{server.grpc_port}"
         finally:
             server.stop(5.0)
             engine.close()

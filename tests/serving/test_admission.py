@@ -1,5 +1,12 @@
-"""Who runs, who waits, who is turned away: the gate, deadlines, cancelled calls, and what the metrics tell of it."""
+"""Who runs, who waits, who is turned away: admission, deadlines, cancelled calls, and what the metrics tell of it."""
 
+import asyncio
+import contextlib
+import http.client
+import io
+import json
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,114 +16,173 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from PIL import Image
 
 from serving import tensors
 from serving.client import SegHGANClient, talk
-from serving.server.admission import Gate
+from serving.client.errors import InvalidRequest
+from serving.server.admission import BYTES_A_PIXEL, Admission, Memory, Reading
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError, scrubbed
 from serving.server.metrics import metrics_path
 from serving.server.settings import Settings
 
 
-def hold(gate: Gate, count: int) -> tuple[threading.Event, list[threading.Thread]]:
-    """Occupy `count` places until the event is set."""
-    release = threading.Event()
-    inside = threading.Barrier(count + 1)
-
-    def run() -> None:
-        with gate.enter():
-            inside.wait(10)
-            release.wait(10)
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    inside.wait(10)
-    return release, threads
+async def turn(admission: Admission, order: list[int], number: int, deadline: float | None = None) -> None:
+    """Wait for a place and note the number; the place is kept."""
+    await admission.enter(deadline)
+    order.append(number)
 
 
-def test_a_full_gate_turns_away_at_once_with_a_hint() -> None:
-    gate = Gate(2, 0)
-    release, threads = hold(gate, 2)
-    with pytest.raises(ServingError) as refused, gate.enter():
-        pass
-    assert refused.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert refused.value.retry_after is not None
-    release.set()
-    for thread in threads:
-        thread.join()
-    assert (gate.inside, gate.queued) == (0, 0)
+async def queued(admission: Admission, count: int) -> None:
+    while admission.queued != count:
+        await asyncio.sleep(0)
+
+
+def test_a_full_server_turns_away_at_once_with_a_hint() -> None:
+    async def fill() -> ServingError:
+        admission = Admission(2, 0)
+        await admission.enter()
+        await admission.enter()
+        assert admission.full
+        with pytest.raises(ServingError) as refused:
+            await admission.enter()
+        admission.leave()
+        admission.leave()
+        assert (admission.inside, admission.queued) == (0, 0)
+        return refused.value
+
+    refused = asyncio.run(fill())
+    assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refused.retry_after is not None
 
 
 def test_those_who_wait_enter_in_order() -> None:
-    gate = Gate(1, 5)
-    release, threads = hold(gate, 1)
-    order: list[int] = []
+    async def wait() -> list[int]:
+        admission, order = Admission(1, 5), []
+        await admission.enter()
+        tasks = []
+        for number in range(4):
+            tasks.append(asyncio.create_task(turn(admission, order, number)))
+            await queued(admission, number + 1)
+        for task in tasks:
+            admission.leave(1.0)
+            await task
+        assert admission.inside == 1
+        return order
 
-    def enter(number: int) -> None:
-        with gate.enter():
-            order.append(number)
-
-    for number in range(4):
-        thread = threading.Thread(target=enter, args=(number,))
-        thread.start()
-        threads.append(thread)
-        while gate.queued <= number:
-            time.sleep(0.001)
-    release.set()
-    for thread in threads:
-        thread.join()
-    assert order == [0, 1, 2, 3]
+    assert asyncio.run(wait()) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("gone", ["deadline", "cancel"])
 def test_a_caller_that_is_gone_leaves_the_queue_and_never_runs(gone: str) -> None:
-    gate = Gate(1, 5)
-    release, threads = hold(gate, 1)
-    ran = False
-    deadline = time.monotonic() + 0.05 if gone == "deadline" else None
-    with pytest.raises(ServingError) as refused, gate.enter(deadline, lambda: gone != "cancel" or not gate.queued):
-        ran = True
-    wanted = grpc.StatusCode.DEADLINE_EXCEEDED if gone == "deadline" else grpc.StatusCode.CANCELLED
-    assert refused.value.code is wanted
-    assert not ran
-    assert gate.queued == 0
-    release.set()
-    threads[0].join()
-    assert gate.inside == 0
+    async def wait() -> None:
+        admission, order = Admission(1, 5), []
+        await admission.enter()
+        deadline = time.monotonic() + 0.05 if gone == "deadline" else None
+        task = asyncio.create_task(turn(admission, order, 1, deadline))
+        await queued(admission, 1)
+        if gone == "cancel":
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            with pytest.raises(ServingError) as refused:
+                await task
+            assert refused.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (order, admission.queued) == ([], 0)
+        admission.leave()
+        assert admission.inside == 0
+
+    asyncio.run(wait())
+
+
+def test_one_that_is_cancelled_as_its_turn_comes_gives_the_place_on() -> None:
+    async def wait() -> None:
+        admission, order = Admission(1, 5), []
+        await admission.enter()
+        tasks = [asyncio.create_task(turn(admission, order, number)) for number in range(2)]
+        await queued(admission, 2)
+        admission.leave()
+        tasks[0].cancel()
+        await tasks[1]
+        assert order == [1]
+
+    asyncio.run(wait())
 
 
 def test_a_wait_that_would_outlast_the_deadline_is_refused_at_once() -> None:
-    gate = Gate(1, 5)
-    with gate.enter():
-        time.sleep(0.2)
-    release, threads = hold(gate, 1)
-    with pytest.raises(ServingError, match="outlast the deadline"), gate.enter(time.monotonic() + 0.1):
+    async def wait() -> None:
+        admission = Admission(1, 5)
+        await admission.enter()
+        admission.leave(30.0)
+        await admission.enter()
+        with pytest.raises(ServingError, match="outlast the deadline"):
+            await admission.enter(time.monotonic() + 10)
+
+    asyncio.run(wait())
+
+
+def test_slow_messages_push_out_the_slowest_and_end_in_time() -> None:
+    async def never() -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async def at_once() -> bytes:
+        return b"message"
+
+    async def read() -> None:
+        reading = Reading(2, 60.0)
+        slow = [asyncio.create_task(reading.read(never())) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert await reading.read(at_once()) == b"message"
+        with pytest.raises(ServingError) as refused:
+            await slow[0]
+        assert refused.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert not slow[1].done()
+        slow[1].cancel()
+        with pytest.raises(ServingError, match=r"did not arrive within 0.01 s"):
+            await Reading(2, 0.01).read(never())
+
+    asyncio.run(read())
+
+
+def test_memory_is_held_by_one_and_waited_for_by_others() -> None:
+    memory = Memory(100)
+    with memory.hold(60, None), pytest.raises(ServingError, match="deadline"), memory.hold(60, time.monotonic()):
         pass
-    release.set()
-    threads[0].join()
+    with memory.hold(60, None), memory.hold(40, time.monotonic()):
+        assert memory.held == 100
+    assert memory.held == 0
+    with pytest.raises(ServingError, match="scale them down") as refused, memory.hold(101, None):
+        pass
+    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_an_error_inside_gives_the_place_back() -> None:
-    gate = Gate(1, 0)
-    for _ in range(3):
-        with pytest.raises(KeyError), gate.enter():
-            raise KeyError
-    assert gate.inside == 0
+def test_photos_beyond_the_memory_are_refused_by_their_headers(run_server: Callable[..., Any], export: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(file, "PNG")
+    with (
+        run_server(model_dir=export, max_bytes_in_flight=299 * 200 * BYTES_A_PIXEL) as (_, address),
+        SegHGANClient(address) as client,
+        pytest.raises(InvalidRequest, match="scale them down"),
+    ):
+        client.edit(file.getvalue(), [0.0, 0.0, 0.0])
 
 
 def _blocked(engine: Any, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Make every run of the graph wait for the returned event."""
+    """Make every run of `analyze` wait for the returned event."""
     release = threading.Event()
     with engine.models.use("seghgan") as servable:
-        run = servable.run
+        endpoint = servable.endpoint("analyze")
+    run = endpoint.run
 
     def wait(*arguments: Any, **options: Any) -> Any:
         release.wait(20)
         return run(*arguments, **options)
 
-    monkeypatch.setattr(servable, "run", wait)
+    monkeypatch.setattr(endpoint, "run", wait)
     return release
 
 
@@ -138,7 +204,7 @@ def test_overload_is_shed_with_a_time_to_come_again_and_status_calls_still_answe
         with grpc.insecure_channel(address) as channel, SegHGANClient(address) as client:
             predict = channel.unary_unary(talk.PREDICT)
             kept = [predict.future(analyze(), timeout=30) for _ in range(3)]
-            while engine.gate.queued < 1:
+            while engine.admission.queued < 1:
                 time.sleep(0.005)
             with pytest.raises(grpc.RpcError) as shed:
                 predict(analyze(), timeout=30)
@@ -152,23 +218,85 @@ def test_overload_is_shed_with_a_time_to_come_again_and_status_calls_still_answe
         assert 'seghgan_shed_total{code="RESOURCE_EXHAUSTED",protocol="grpc"} 1.0' in text
 
 
-def test_a_full_server_turns_away_before_the_request_arrives(run_server: Callable[..., Any], export: Path) -> None:
-    never = threading.Event()
+class Unsent:
+    """Requests whose message never comes, until the end."""
 
-    def unsent() -> Iterator[bytes]:
-        never.wait(30)
-        yield analyze()
+    def __init__(self) -> None:
+        self._never = threading.Event()
 
+    def __iter__(self) -> Iterator[bytes]:
+        self._never.wait(60)
+        yield from ()
+
+    def end(self) -> None:
+        self._never.set()
+
+
+def test_a_full_server_turns_away_before_the_request_arrives(
+    run_server: Callable[..., Any], export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsent = Unsent()
     with run_server(model_dir=export, max_in_flight=1, max_waiting=0) as (engine, address):
-        with engine.gate.enter(), grpc.insecure_channel(address) as channel:
-            sending = channel.stream_unary(talk.PREDICT).future(unsent(), timeout=20)
+        release = _blocked(engine, monkeypatch)
+        with grpc.insecure_channel(address) as channel:
+            kept = channel.unary_unary(talk.PREDICT).future(analyze(), timeout=30)
+            while engine.admission.inside < 1:
+                time.sleep(0.005)
+            sending = channel.stream_unary(talk.PREDICT).future(iter(unsent), timeout=20)
             assert sending.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            never.set()
+            unsent.end()
             assert ("x-served-by", "embedded") in list(sending.trailing_metadata())
             assert pushback(sending) > 0
             unknown = channel.unary_unary(f"{talk.PREDICT}s").future(b"", timeout=20)
             assert unknown.code() is grpc.StatusCode.UNIMPLEMENTED
+            release.set()
+            assert kept.result()
         assert 'seghgan_shed_total{code="RESOURCE_EXHAUSTED",protocol="grpc"} 1.0' in engine.metrics.render().decode()
+
+
+def shed(engine: Any, code: str, protocol: str) -> float:
+    found = re.search(
+        rf'seghgan_shed_total{{code="{code}",protocol="{protocol}"}} (\S+)', engine.metrics.render().decode()
+    )
+    return float(found[1]) if found else 0.0
+
+
+def test_calls_that_send_no_message_lock_nobody_out(run_server: Callable[..., Any], export: Path) -> None:
+    unsent, silent = Unsent(), 60
+    with run_server(model_dir=export, message_seconds=3.0) as (engine, address):
+        with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as hostile:
+            methods = (talk.PREDICT, talk.METADATA, talk.STATUS)
+            sending = [hostile.stream_unary(methods[i % 3]).future(iter(unsent), timeout=30) for i in range(silent)]
+            with SegHGANClient(address) as client, grpc.insecure_channel(address) as channel:
+                assert client.analyze(np.zeros((32, 32, 3), np.uint8)).shape == (3,)
+                assert client.status() == {1: ("AVAILABLE", "")}
+                assert (
+                    health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
+                )
+            codes = {one.code() for one in sending}
+            unsent.end()
+        assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        assert shed(engine, "DEADLINE_EXCEEDED", "grpc") == silent
+
+
+def test_bodies_that_drip_lock_nobody_out(
+    run_server: Callable[..., Any], rest_ports: dict[str, int], export: Path
+) -> None:
+    head = b"POST /v1/models/seghgan:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    body = json.dumps({"signature_name": "analyze", "instances": np.zeros((1, 32, 32, 3)).tolist()})
+    with run_server(model_dir=export, message_seconds=3.0) as (engine, address), contextlib.ExitStack() as stack:
+        slow = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", rest_ports[address]), timeout=30))
+            for _ in range(40)
+        ]
+        for one in slow:
+            one.sendall(head)
+        connection = http.client.HTTPConnection("127.0.0.1", rest_ports[address], timeout=20)
+        connection.request("POST", "/v1/models/seghgan:predict", body)
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert {one.recv(20).split()[1] for one in slow} == {b"504"}
+        assert shed(engine, "DEADLINE_EXCEEDED", "rest") == 40
 
 
 def test_cancelled_and_late_calls_are_dropped_before_they_run(
@@ -179,14 +307,14 @@ def test_cancelled_and_late_calls_are_dropped_before_they_run(
         with grpc.insecure_channel(address) as channel:
             predict = channel.unary_unary(talk.PREDICT)
             first = predict.future(analyze(), timeout=30)
-            while engine.gate.inside < 1:
+            while engine.admission.inside < 1:
                 time.sleep(0.005)
             waiting = [predict.future(analyze(), timeout=30) for _ in range(50)]
-            while engine.gate.queued < 50:
+            while engine.admission.queued < 50:
                 time.sleep(0.005)
             for future in waiting:
                 future.cancel()
-            while engine.gate.queued:
+            while engine.admission.queued:
                 time.sleep(0.005)
             late = predict.future(analyze(), timeout=0.1)
             assert late.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -234,6 +362,10 @@ def test_strict_compatibility_takes_what_pictures_may_not_hold(run_server: Calla
     with run_server(model_dir=export, strict_compatibility=True) as (_, address), SegHGANClient(address) as client:
         answer = client.predict("analyze", {"image": np.full((1, 32, 32, 3), 7.0, np.float32)})
         assert answer.outputs["expression"].shape == (1, 3)
+        with grpc.insecure_channel(address) as channel:
+            predict = channel.unary_unary(talk.PREDICT, response_deserializer=talk.REPLIES[talk.PREDICT].FromString)
+            sent = predict(analyze(), timeout=20).outputs["expression"]
+        assert (len(sent.float_val), sent.tensor_content) == (3, b"")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from PIL import Image
 
 from serving.client import AsyncSegHGANClient, Retry, SegHGANClient, talk
 from serving.client.errors import ClientError, InvalidRequest, ModelNotFound, ServerBusy, ServerUnavailable
-from serving.server.servable import Servable
+from serving.server.servable import Endpoint
 
 FULL = [1.0, 1.0, 1.0]
 
@@ -94,7 +94,7 @@ def test_edit_many_over_a_folder_never_has_more_calls_in_flight_than_it_may(
     for i in range(24):
         Image.fromarray(np.full((20, 24, 3), i, np.uint8)).save(tmp_path / f"{i:02}.png")
     lock, running, seen = threading.Lock(), [], []
-    run = Servable.run
+    run = Endpoint.run
 
     def watched(*given: Any, **named: Any) -> Any:
         with lock:
@@ -111,7 +111,7 @@ def test_edit_many_over_a_folder_never_has_more_calls_in_flight_than_it_may(
         run_server(model_dir=export_v1.parent, max_in_flight=12, max_waiting=0) as (_, target),
         SegHGANClient(target) as client,
     ):
-        monkeypatch.setattr(Servable, "run", watched)
+        monkeypatch.setattr(Endpoint, "run", watched)
         files = (path.read_bytes() for path in sorted(tmp_path.iterdir()))
         edited = list(client.edit_many(files, FULL, batch_size=2, in_flight=3))
     assert [np.asarray(Image.open(io.BytesIO(one)))[0, 0, 0] for one in edited] == [i + 64 for i in range(24)]

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from serving import cli
 from serving.client import Retry, SegHGANClient
-from serving.server import binary
+from serving.server import binary, machine, process
 from serving.server.process import parser
 from serving.server.settings import CONFIG, Settings
 
@@ -35,7 +35,7 @@ class Process:
         command += ["--rest-port", "none", "--port-file", str(self.port_file), *flags]
         self.log = (folder / f"{self.port_file.name}.log").open("w+")
         self.process = subprocess.Popen(command, stderr=self.log, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not self.port_file.exists():
             if self.process.poll() is not None or time.monotonic() > end:
                 self.process.kill()
@@ -49,7 +49,7 @@ class Process:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_sigterm_finishes_what_runs_reports_not_serving_and_exits_0(start: Any) 
             client.analyze(FACE)
             answered += 1
         client.analyze(FACE)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(120) == 0
         watcher.join()
     assert seen[:2] == [1, 2]
     assert answered >= 1
@@ -115,7 +115,7 @@ def test_rest_drains_with_grpc_and_a_full_disk_under_the_log_stops_nothing(expor
         subprocess.Popen(command, stdout=full, stderr=full) as process,
     ):
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + 240
             while not port_file.exists() and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.02)
             connection = http.client.HTTPConnection("127.0.0.1", json.loads(port_file.read_text())["rest"], timeout=20)
@@ -131,7 +131,7 @@ def test_rest_drains_with_grpc_and_a_full_disk_under_the_log_stops_nothing(expor
             process.send_signal(signal.SIGTERM)
             time.sleep(0.1)
             assert ask() == 200  # still answered while health says NOT_SERVING
-            assert process.wait(30) == 0  # the kept connection does not hold it up
+            assert process.wait(120) == 0  # the kept connection does not hold it up
             connection.close()
         finally:
             process.kill()
@@ -168,9 +168,73 @@ def test_two_servers_behind_one_client_survive_restarts_and_a_kill(start: Any) -
     assert len(answered) > 10
 
 
+def _until(process: subprocess.Popen[str], words: str) -> None:
+    """Read the log until a line has these words."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    pytest.fail(f"the server ended before it said {words}")
+
+
+@pytest.mark.parametrize("when", ["first", "next"])
+def test_sigterm_during_a_load_does_not_wait_for_it(export: Path, tmp_path: Path, when: str) -> None:
+    version = export / ("1" if when == "first" else "2")
+    port_file = tmp_path / "ports.json"
+    port_file.write_text('{"grpc": 1, "rest": 2, "pid": 3}')  # of a server that was killed
+
+    def endless() -> None:
+        """Make a version whose manifest is never written to its end."""
+        version.mkdir(exist_ok=True)
+        (version / "manifest.json").unlink(missing_ok=True)
+        os.mkfifo(version / "manifest.json")
+
+    if when == "first":
+        endless()
+    command = [sys.executable, "-m", "serving.server", str(export), "--grpc-port", "0", "--rest-port", "0"]
+    command += ["--port-file", str(port_file), "--file-system-poll-wait-seconds", "0.05"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            if when == "next":
+                _until(process, '"message": "serving"')
+                endless()
+            _until(process, f'"version": {version.name}, "state": "LOADING"')
+            process.send_signal(signal.SIGTERM)
+            _until(process, "stopped while loading")
+            assert process.wait(120) == 0
+        finally:
+            process.kill()
+    assert not port_file.exists()
+
+
+@pytest.mark.parametrize(("host", "reached"), [("::1", "[::1]"), ("[::]", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")])
+def test_every_form_of_address_serves_both_protocols(
+    run_server: Any, rest_ports: dict[str, int], export_v1: Path, host: str, reached: str
+) -> None:
+    with run_server(model_dir=export_v1.parent, host=host) as (_, address):
+        with SegHGANClient(f"{reached}:{address.rpartition(':')[2]}") as client:
+            assert client.status() == {1: ("AVAILABLE", "")}
+        connection = http.client.HTTPConnection(reached.strip("[]"), rest_ports[address], timeout=20)
+        connection.request("GET", "/v1/models/seghgan")
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_cores_follow_the_quota_and_memory_the_limit(tmp_path: Path) -> None:
+    assert machine.cores(tmp_path) == len(os.sched_getaffinity(0))
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    (tmp_path / "memory.max").write_text("1048576\n")
+    assert machine.cores(tmp_path) == 1
+    assert machine.memory(tmp_path) == 1 << 20
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert machine.memory(tmp_path) > 1 << 20
+    assert machine.cores(tmp_path) == len(os.sched_getaffinity(0))
+
+
 def _fails(*arguments: str) -> tuple[int, str]:
     ran = subprocess.run(
-        [sys.executable, "-m", "serving.server", *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "serving.server", *arguments], capture_output=True, text=True, timeout=240
     )
     return ran.returncode, ran.stderr.strip().splitlines()[-1]
 
@@ -187,24 +251,11 @@ def test_wrong_usage_exits_2() -> None:
     assert "neither" in line
 
 
-def test_a_taken_port_is_named(embedded: Any, export_v1: Path, run_server: Any) -> None:
-    from serving.server.engine import Engine
-    from serving.server.grpc_server import GrpcServer
-
-    port = int(embedded[1].rsplit(":", 1)[1])
-    engine = Engine(
-        Settings(
-            model_dir=export_v1.parent,
-            host="127.0.0.1",
-            grpc_port=port,
-            rest_port=None,
-            file_system_poll_wait_seconds=0,
-        )
-    )
-    engine.start()
-    with pytest.raises(OSError, match="must be free"):
-        GrpcServer(engine)
-    engine.close()
+def test_a_taken_port_is_named(embedded: Any, export_v1: Path) -> None:
+    port = embedded[1].rsplit(":", 1)[1]
+    code, line = _fails("--model-dir", str(export_v1.parent), "--grpc-port", port)
+    assert code == 1
+    assert f"`grpc_port` free; is another server running? Received: 127.0.0.1:{port}" in line
 
 
 @pytest.fixture
@@ -212,8 +263,9 @@ def app() -> Any:
     import typer
 
     app = typer.Typer()
-    for command in (cli.serve, cli.status, cli.bench_serve):
-        app.command()(command)
+    app.command(context_settings=cli.SERVE)(cli.serve)
+    app.command()(cli.status)
+    app.command()(cli.bench_serve)
     return app
 
 
@@ -244,15 +296,35 @@ def test_the_binary_backend_runs_the_binary_on_path_with_the_shipped_configurati
     stand_in = tmp_path / "tensorflow_model_server"
     stand_in.write_text('#!/bin/sh\nfor flag in "$@"; do echo "$flag"; done\n')
     stand_in.chmod(0o755)
-    code = "import typer; from serving import cli; app = typer.Typer(); app.command()(cli.serve); app()"
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(export_v1.parent)], capture_output=True, text=True, env=environment, timeout=60
-    )
+
+    def serve(*flags: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "serving.server", str(export_v1.parent), *flags]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+
+    batching = tmp_path / "mine.pbtxt"
+    batching.write_text("max_batch_size { value: 4 }")
+    ran = serve("--host", "0.0.0.0", "--batching-parameters-file", str(batching))  # as the binary does
     flags = ran.stdout.split()
     assert f"--model_base_path={export_v1.parent}" in flags
-    assert f"--batching_parameters_file={CONFIG}/batching_parameters.pbtxt" in flags
+    assert f"--batching_parameters_file={batching}" in flags
+    assert f"--monitoring_config_file={CONFIG}/monitoring.config" in flags
     assert "backend: binary" in ran.stderr
+    narrow = serve("--backend", "binary", "--max-in-flight", "3", "--port-file", "p.json")
+    assert narrow.returncode == 1
+    assert "--port-file, --max-in-flight" in narrow.stderr
+    assert "every interface, not on 127.0.0.1 alone" in narrow.stderr
+
+
+def test_auto_takes_the_embedded_server_where_the_binary_would_widen_the_address(
+    export_v1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in = tmp_path / "tensorflow_model_server"
+    stand_in.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    taken = process._binary(Settings(model_dir=export_v1.parent), "auto")
+    assert taken is None
+    assert "backend: embedded (tensorflow_model_server is on PATH, but it listens on every" in capsys.readouterr().err
 
 
 def test_without_the_binary_its_backend_is_refused_with_the_docker_command(
@@ -260,8 +332,8 @@ def test_without_the_binary_its_backend_is_refused_with_the_docker_command(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     ran = CliRunner().invoke(app, ["serve", str(export_v1.parent), "--backend", "binary"])
-    assert isinstance(ran.exception, OSError)
-    assert "docker run" in str(ran.exception)
+    assert ran.exit_code == 1
+    assert "docker run" in ran.output
 
 
 def test_switches_are_on_or_off_and_take_no_word():
@@ -270,4 +342,4 @@ def test_switches_are_on_or_off_and_take_no_word():
     assert parse(["--allow-reload"]).allow_reload is True
     assert parse(["--no-enable-model-warmup"]).enable_model_warmup is False
     with pytest.raises(SystemExit):
-        parse(["--allow-reload", "False"])
+        parse(["EXPORT", "--allow-reload", "False"])

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from serving.server import rest_server
-from serving.server.settings import Settings
 
 SIZE = 32
 
@@ -44,11 +43,8 @@ class Rest:
 
 
 @pytest.fixture(scope="module")
-def rest(embedded):
-    engine, _ = embedded
-    server = rest_server.start(engine, Settings(model_dir=engine.settings.model_dir, rest_port=0))
-    yield Rest(server.port)
-    server.stop(5.0)
+def rest(embedded, rest_ports):
+    return Rest(rest_ports[embedded[1]])
 
 
 @pytest.fixture
@@ -118,6 +114,14 @@ def test_gzip_bodies_are_unpacked(rest, pixels):
     body = {"signature_name": "analyze", "instances": [pixels]}
     packed = gzip.compress(json.dumps(body).encode())
     assert rest.predict(packed, **{"Content-Encoding": "gzip"}) == rest.predict(body)
+    text = json.dumps(body).encode()
+    members = gzip.compress(text[:100]) + gzip.compress(text[100:])
+    assert rest.predict(members, **{"Content-Encoding": "gzip"}) == rest.predict(body)
+
+
+def test_a_method_that_is_none_of_rests_is_refused_in_json(rest):
+    status, _, body = rest.raw("PUT", "/v1/models/seghgan:predict")
+    assert (status, json.loads(body)["error"]) == (400, "Malformed request: PUT v1/models/seghgan:predict")
 
 
 def test_answers_say_who_gave_them_and_keep_the_request_id(rest, pixels):
@@ -156,6 +160,7 @@ def test_metrics_count_rest_requests(rest, pixels):
         ("/v1/models", 400, "Missing model name"),
         ("/v1/models/seghgan:predict", 400, "Malformed request: GET v1/models/seghgan:predict"),
         ("/v1/anything", 400, "Malformed request: GET v1/anything"),
+        ("/V1/Models/nobody", 404, "Could not find"),
     ],
 )
 def test_wrong_paths_are_refused_in_words(rest, path, status, text):
@@ -192,7 +197,5 @@ def test_answers_wait_for_no_acknowledgement():
 
 
 def test_a_taken_port_is_named(embedded, rest):
-    engine, _ = embedded
-    settings = Settings(model_dir=engine.settings.model_dir, rest_port=rest.port)
-    with pytest.raises(OSError, match="`rest_port` must be free"):
-        rest_server.start(engine, settings)
+    with pytest.raises(OSError, match="`rest_port` free"):
+        rest_server.listen("127.0.0.1", rest.port)

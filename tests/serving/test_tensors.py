@@ -41,6 +41,15 @@ def test_values_that_tensorflow_packs_field_by_field_are_read(array: np.ndarray)
     np.testing.assert_array_equal(tensors.decode(loose), array)
 
 
+@settings(deadline=None, max_examples=20)
+@given(hnp.arrays(DTYPES, hnp.array_shapes(max_side=4)))
+def test_numbers_written_one_by_one_come_back_bit_equal(array: np.ndarray) -> None:
+    proto = messages.TensorProto()
+    tensors.encode(array, proto, content=False)
+    assert not proto.tensor_content
+    assert tensors.decode(proto).tobytes() == array.tobytes()
+
+
 def test_one_value_fills_a_shape_and_none_is_zero() -> None:
     proto = messages.TensorProto(dtype=1, float_val=[0.5])
     proto.tensor_shape.dim.add(size=3)

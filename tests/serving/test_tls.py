@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from serving.client import TLS, ClientError, Retry, SegHGANClient
-from serving.server import rest_server
 
 trustme = pytest.importorskip("trustme", reason="makes certificates: pip install trustme (extra dev)")
 
@@ -129,50 +128,42 @@ def test_unusable_certificates_stop_the_start(run_server: Any, export: Path, cer
 
 
 def test_rest_answers_no_predictions_where_clients_must_show_certificates(
-    run_server: Any, export: Path, certificates: Certificates
+    run_server: Any, rest_ports: dict[str, int], export: Path, certificates: Certificates
 ) -> None:
     settings = {"tls_client_ca": certificates.folder / "clients.pem", **certificates.settings}
-    with run_server(model_dir=export, **settings) as (engine, _):
-        rest = rest_server.start(engine, engine.settings)
-        try:
-            connection = certificates.https(rest.port)
-            answers = {}
-            for method, path in (
-                ("GET", "/v1/models/seghgan/metadata"),
-                ("GET", "/monitoring/prometheus/metrics"),
-                ("GET", "/"),
-                ("GET", "/manifest.json"),
-                ("POST", "/v1/models/seghgan:predict"),
-            ):
-                connection.request(method, path, "{}" if method == "POST" else None)
-                reply = connection.getresponse()
-                answers[path] = reply.status
-                reply.read()
-            connection.close()
-        finally:
-            rest.stop(5.0)
+    with run_server(model_dir=export, **settings) as (_, address):
+        connection = certificates.https(rest_ports[address])
+        answers = {}
+        for method, path in (
+            ("GET", "/v1/models/seghgan/metadata"),
+            ("GET", "/monitoring/prometheus/metrics"),
+            ("GET", "/"),
+            ("GET", "/manifest.json"),
+            ("POST", "/v1/models/seghgan:predict"),
+        ):
+            connection.request(method, path, "{}" if method == "POST" else None)
+            reply = connection.getresponse()
+            answers[path] = reply.status
+            reply.read()
+        connection.close()
     assert list(answers.values()) == [200, 200, 404, 404, 403]
 
 
 def test_rest_speaks_tls_alone_where_grpc_does_and_takes_a_renewed_certificate(
-    run_server: Any, export: Path, certificates: Certificates
+    run_server: Any, rest_ports: dict[str, int], export: Path, certificates: Certificates
 ) -> None:
-    with run_server(model_dir=export, **certificates.settings) as (engine, _):
-        rest = rest_server.start(engine, engine.settings)
-        try:
-            serials = []
-            for _ in range(2):
-                connection = certificates.https(rest.port)
-                connection.request("GET", "/v1/models/seghgan")
-                assert connection.getresponse().status == 200
-                serials.append(connection.sock.getpeercert()["serialNumber"])
-                connection.close()
-                certificates.issue_server()
-            plain = http.client.HTTPConnection("localhost", rest.port, timeout=20)
-            plain.request("GET", "/v1/models/seghgan")
-            with pytest.raises((http.client.HTTPException, OSError)):
-                plain.getresponse()
-            plain.close()
-        finally:
-            rest.stop(5.0)
+    with run_server(model_dir=export, **certificates.settings) as (_, address):
+        serials = []
+        for _ in range(2):
+            connection = certificates.https(rest_ports[address])
+            connection.request("GET", "/v1/models/seghgan")
+            assert connection.getresponse().status == 200
+            serials.append(connection.sock.getpeercert()["serialNumber"])
+            connection.close()
+            certificates.issue_server()
+        plain = http.client.HTTPConnection("localhost", rest_ports[address], timeout=20)
+        plain.request("GET", "/v1/models/seghgan")
+        with pytest.raises((http.client.HTTPException, OSError)):
+            plain.getresponse()
+        plain.close()
     assert serials[0] != serials[1]

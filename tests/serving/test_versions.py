@@ -1,5 +1,7 @@
 """Versions come and go while requests are answered; broken folders change nothing; labels move by their rules."""
 
+import asyncio
+import json
 import os
 import shutil
 import threading
@@ -11,19 +13,23 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.bundle.manifest import sha256
 from serving.bundle.warmup import WARMUP
 from serving.client import SegHGANClient
-from serving.server.engine import Engine, Request
+from serving.server.engine import Engine, Question
 from serving.server.errors import ServingError
-from serving.server.models_config import read_models
+from serving.server.models_config import ServedModel, read_models
+from serving.server.servable import Servable
 from serving.server.settings import Settings
+from serving.server.versions import Models
+from serving.server.watch import Watcher
 
 IMAGE = np.zeros((1, 32, 32, 3), np.float32)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -32,7 +38,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def states(engine: Engine) -> dict[int, str]:
-    return {one.version: one.state.name for one in engine.status("seghgan")}
+    return {one.version: one.state.name for one in engine.models.status("seghgan")}
 
 
 def edit(engine: Engine, **choice: Any) -> tuple[int, float]:
@@ -41,7 +47,8 @@ def edit(engine: Engine, **choice: Any) -> tuple[int, float]:
         "expression": np.ones((1, 3), np.float32),
         "regions": np.float32([[1, 0, 0, 0]]),
     }
-    answer = engine.predict(lambda: Request("seghgan", inputs, **choice))
+    asked = Question("seghgan", lambda _: inputs, **choice)
+    answer = asyncio.run(engine.predict(lambda: asked, lambda given: given))
     return answer.version, float(answer.outputs["edited"][0, 0, 0, 0])
 
 
@@ -95,7 +102,7 @@ def test_calls_in_flight_finish_on_their_version(engine: Engine, export: Path, e
         polling.start()
         wait_for(lambda: states(engine).get(1) == "UNLOADING")
         assert edit(engine) == (2, 0.25)
-        assert held.run("analyze", {"image": IMAGE})["expression"].shape == (1, 3)
+        assert held.endpoint("analyze").run({"image": IMAGE})["expression"].shape == (1, 3)
     polling.join()
     assert states(engine) == {2: "AVAILABLE", 1: "END"}
 
@@ -105,12 +112,25 @@ def _truncate(path: Path) -> None:
 
 
 def _bad_warmup(folder: Path) -> None:
-    import json
-
     (folder / WARMUP).write_bytes(b"garbage" * 30)
+    _rewrite(folder, lambda manifest: manifest["files"].update({WARMUP.as_posix(): sha256(folder / WARMUP)}))
+
+
+def _rewrite(folder: Path, change: Callable[[dict], Any]) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"][WARMUP.as_posix()] = sha256(folder / WARMUP)
+    change(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _wrong_tensor(folder: Path) -> None:
+    """Let a signature name a tensor that the graph lacks, under a right hash."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = folder / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    model.meta_graphs[0].signature_def["analyze"].outputs["expression"].name = "nowhere:0"
+    path.write_bytes(model.SerializeToString())
+    _rewrite(folder, lambda manifest: manifest["files"].update({"saved_model.pb": sha256(path)}))
 
 
 FAULTS = {
@@ -122,6 +142,13 @@ FAULTS = {
     "empty folder": lambda folder: (shutil.rmtree(folder), folder.mkdir()),
     "broken manifest": lambda folder: (folder / "manifest.json").write_text('{"manifest'),
     "bad warmup": _bad_warmup,
+    "wrong tensor name": _wrong_tensor,
+    "no range of the expression": lambda folder: _rewrite(
+        folder, lambda manifest: manifest["model"]["expression"].pop("low")
+    ),
+    "a range that holds nothing": lambda folder: _rewrite(
+        folder, lambda manifest: manifest["model"]["expression"].update(low=5.0)
+    ),
 }
 
 
@@ -133,7 +160,7 @@ def test_the_old_version_serves_on_beside_a_broken_one(
     FAULTS[fault](export / "2")
     engine.models.poll()
     assert edit(engine) == (1, 0.5)
-    broken = engine.status("seghgan", 2)[0]
+    broken = engine.models.status("seghgan", 2)[0]
     assert broken.state.name == "END"
     assert broken.code is not grpc.StatusCode.OK
     assert broken.message
@@ -142,6 +169,87 @@ def test_the_old_version_serves_on_beside_a_broken_one(
     shutil.copytree(export_v2, export / "2")
     engine.models.poll()
     assert edit(engine) == (2, 0.25)
+
+
+def _served(export: Path, load: Callable[[str, int, Path], Servable], retry_seconds: float) -> Models:
+    return Models({"seghgan": ServedModel("seghgan", export)}, load, retry_seconds=retry_seconds)
+
+
+def test_a_load_that_failed_for_a_passing_reason_is_tried_again(export: Path) -> None:
+    tried = []
+
+    def load(name: str, version: int, folder: Path) -> Servable:
+        tried.append(version)
+        if len(tried) < 3:
+            raise RuntimeError("no memory just now")
+        return Servable(name, version, folder, None)
+
+    models = _served(export, load, 0.0)
+    models.poll()
+    assert models.status("seghgan")[0].message == "no memory just now"
+    models.poll()
+    models.poll()
+    assert models.status("seghgan")[0].state.name == "AVAILABLE"
+    models.poll()
+    assert len(tried) == 3
+    models.close()
+
+
+def test_a_load_that_failed_waits_unless_its_folder_changes(export: Path) -> None:
+    tried = []
+
+    def load(_name: str, version: int, _folder: Path) -> Servable:
+        tried.append(version)
+        raise OSError("disk")
+
+    models = _served(export, load, 1000.0)
+    models.poll()
+    models.poll()
+    assert tried == [1]
+    (export / "1" / "note.txt").touch()
+    models.poll()
+    assert tried == [1, 1]
+
+
+def test_the_watcher_survives_whatever_it_meets(export: Path, tmp_path: Path) -> None:
+    asked = threading.Semaphore(0)
+    config_file = tmp_path / "models.config"
+
+    def configs() -> dict[str, ServedModel]:
+        asked.release()
+        raise KeyError("what nobody foresaw")
+
+    settings = Settings(model_config_file=config_file, model_config_file_poll_wait_seconds=0.01)
+    watcher = Watcher(Models({}, lambda *_: None), settings, configs)
+    watcher.start()
+    for _ in range(3):
+        assert asked.acquire(timeout=30)
+    assert watcher.alive
+    assert watcher.stop(30)
+
+
+def test_a_version_may_have_zeros_before_its_number(engine: Engine, export: Path, export_v2: Path) -> None:
+    shutil.copytree(export_v2, export / "00000123")
+    engine.models.poll()
+    assert edit(engine) == (123, 0.25)
+
+
+def test_health_follows_the_configuration(run_server: Any, export: Path, tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(config(export, [1], stable=1))
+    with (
+        run_server(model_config_file=path, file_system_poll_wait_seconds=0) as (engine, address),
+        grpc.insecure_channel(address) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        path.write_text(config(export, [1, 7], stable=1, canary=7))
+        engine.models.reconfigure(read_models(path))
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        path.write_text(config(export, [1], stable=1))
+        engine.models.reconfigure(read_models(path))
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        health.cancel()
 
 
 @pytest.mark.parametrize("year_in_seconds", [0, 4_000_000_000])
@@ -163,7 +271,7 @@ def test_a_vanished_folder_changes_nothing(engine: Engine, export: Path) -> None
     assert "cannot be read" in engine.models.troubles["seghgan"]
 
 
-@pytest.mark.parametrize("name", ["-1", "1.5", "v3", "03", "٣", "3.part"])
+@pytest.mark.parametrize("name", ["-1", "1.5", "v3", str(1 << 63), "٣", "3.part"])
 def test_folders_that_are_no_version_are_passed_over(engine: Engine, export: Path, export_v2: Path, name: str) -> None:
     shutil.copytree(export_v2, export / name)
     engine.models.poll()
@@ -208,13 +316,13 @@ def test_labels_follow_models_config_and_move_only_to_available_versions(
         shutil.copytree(export_v2, export / "2")
         path.write_text(config(export, [1, 2], stable=1, canary=2))
         with pytest.raises(ServingError) as early:
-            engine.reload(read_models(path))
+            engine.models.reconfigure(read_models(path))
         assert early.value.code is grpc.StatusCode.FAILED_PRECONDITION
         assert states(engine) == {1: "AVAILABLE"}
         path.write_text(config(export, [1, 2], stable=1, canary=1))
-        engine.reload(read_models(path))
+        engine.models.reconfigure(read_models(path))
         path.write_text(config(export, [1, 2], stable=1, canary=2))
-        engine.reload(read_models(path))
+        engine.models.reconfigure(read_models(path))
         assert edit(engine, label="stable") == (1, 0.5)
         assert edit(engine, label="canary") == (2, 0.25)
         assert engine.ready()

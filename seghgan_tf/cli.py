@@ -3,16 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from seghgan_tf import quiet
+from seghgan_tf import edit_cli, quiet
 from serving import cli as serving_cli
 from tfrecords_tools import cli as data_cli
-
-if TYPE_CHECKING:
-    from seghgan_tf.editing import Editor
 
 app = typer.Typer(
     name="seghgan",
@@ -23,6 +20,7 @@ app = typer.Typer(
     "Start with: seghgan demo. Your own data: seghgan data convert, seghgan train, seghgan export, seghgan serve, seghgan edit.",
 )
 app.add_typer(data_cli.app, name="data", help="Draw, convert, look at and check TFRecords of faces.")
+app.add_typer(edit_cli.app)
 app.command(context_settings=serving_cli.SERVE)(serving_cli.serve)
 app.command()(serving_cli.status)
 app.command()(serving_cli.promote)
@@ -33,13 +31,6 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a setting, as in training.batch_size=8; repeat for more."),
 ]
-Photo = Annotated[
-    Path, typer.Argument(help="A photo of a face that fills the frame (JPEG, PNG, ...).", exists=True, dir_okay=False)
-]
-Export = Annotated[
-    Path | None, typer.Option("--export", help="Folder that `seghgan export` wrote; edits in this process.")
-]
-Server = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Edit over gRPC on a running server instead.")]
 
 
 def _version(wanted: bool) -> None:
@@ -257,104 +248,6 @@ def gate(
     for check in judge(candidate, baseline, limits):
         typer.echo(f"{check.figure}: {check.value:.4f}, {check.rule} {check.bound:.4f}")
     typer.echo(f"passed, against {baseline or 'floors alone'}")
-
-
-def _asked(au: list[str] | None, emotion: str | None, delta: list[str] | None) -> tuple[dict[str, float], bool]:
-    from seghgan_tf.expressions import EMOTION_AUS, parse_au
-
-    if sum(bool(given) for given in (au, emotion, delta)) != 1:
-        raise typer.BadParameter("give --au AU12=3 (repeat for more), --emotion happy, or --delta AU12=+1")
-    if emotion:
-        if emotion not in EMOTION_AUS:
-            raise typer.BadParameter(f"--emotion must be one of {', '.join(EMOTION_AUS)}. Received: {emotion}")
-        return {}, False
-    return dict(map(parse_au, au or delta or ())), bool(delta)
-
-
-@app.command()
-def edit(
-    photo: Photo,
-    out: Annotated[Path, typer.Option(help="Where the edited photo goes; .jpg or .jpeg writes JPEG, else PNG.")],
-    au: Annotated[
-        list[str] | None,
-        typer.Option(metavar="AU12=3", help="Set an action unit to an intensity 0..5; repeat for more."),
-    ] = None,
-    emotion: Annotated[
-        str | None,
-        typer.Option(
-            help="neutral, happy, sad, surprised, fearful, disgusted, angry, contemptuous: sets every action unit, "
-            "neutral all to 0."
-        ),
-    ] = None,
-    delta: Annotated[
-        list[str] | None, typer.Option(metavar="AU12=+1", help="Change an action unit from what is seen in the photo.")
-    ] = None,
-    region: Annotated[
-        list[str] | None, typer.Option(help="Change only eyes, nose or mouth; repeat for more. All other pixels stay.")
-    ] = None,
-    export_dir: Export = None,
-    server: Server = None,
-    model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "seghgan",
-    space: Annotated[
-        str | None,
-        typer.Option(
-            help="Labels of a server's model that an earlier version exported: aus, emotions, va or AU04,AU12,..."
-        ),
-    ] = None,
-) -> None:
-    """Edit the expression in a photo, in this process or over gRPC. Action units that are not named stay as they are seen."""
-    asked, relative = _asked(au, emotion, delta)
-    quality = 95 if out.suffix.lower() in (".jpg", ".jpeg") else 0
-    editor = _editor(export_dir, server, model, space)
-    if emotion:
-        asked = editor.space.emotion(emotion)
-    edited = editor.edit(photo.read_bytes(), asked, relative=relative, regions=region, jpeg_quality=quality)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(edited)
-    typer.echo(f"edited: {out}")
-
-
-@app.command()
-def analyze(
-    photo: Photo,
-    export_dir: Annotated[Path, typer.Option("--export", help="Folder that `seghgan export` wrote.")],
-) -> None:
-    """Show which expression the model sees in a photo."""
-    quiet.start_tensorflow()
-    from rich.console import Console
-    from rich.table import Table
-
-    from seghgan_tf.editing import Editor
-    from seghgan_tf.expressions import AU_NAMES
-
-    table = Table("label", "meaning", "seen")
-    for label, value in Editor.from_export(export_dir).analyze(photo.read_bytes()).items():
-        table.add_row(label, AU_NAMES.get(label, ""), f"{value:.2f}")
-    Console().print(table)
-
-
-def _editor(export_dir: Path | None, server: str | None, model: str, space: str | None) -> "Editor":
-    if (export_dir is None) == (server is None):
-        raise typer.BadParameter("give --export DIR to edit in this process, or --server HOST:PORT")
-    if export_dir is not None:
-        quiet.start_tensorflow()
-        from seghgan_tf.editing import Editor
-
-        return Editor.from_export(export_dir)
-    from seghgan_tf.editing import Editor
-    from seghgan_tf.expressions import expression_space, labelled_space
-    from serving.client import SegHGANClient
-    from serving.signature import REGIONS
-
-    client = SegHGANClient(str(server), model=model)
-    served = client.served()
-    expression = expression_space(space) if space else labelled_space(client.labels())
-    if expression.size != served.expression_size:
-        raise typer.BadParameter(
-            f"--space must have the model's {served.expression_size} labels. Received: {expression.size}, {space}"
-        )
-    description = {"image_size": served.image_size, "regions": REGIONS, "expression": expression.to_json()}
-    return Editor(description, lambda signature, inputs: client.predict(signature, inputs).outputs)
 
 
 def _one_line(error: Exception) -> str:

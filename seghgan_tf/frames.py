@@ -1,6 +1,8 @@
 """Frames: where a face lies in a photo, as the matrix that takes its landmarks to one place for training and editing."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,16 +31,26 @@ def similarity(points: tuple[float, ...], size: int, margin: float = 0.0) -> Mat
     [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]
     """
     source = np.asarray(points, np.float64).reshape(-1, 2)
-    target = (np.asarray(FRAME[: len(source)]) + margin) / (1 + 2 * margin) * size
-    source_middle, target_middle = source.mean(0), target.mean(0)
-    spread = source - source_middle
-    variance = (spread**2).sum()
-    if not np.isfinite(variance) or variance < 1e-6:
+    if not np.isfinite(source).all() or source.std(0).sum() < 1e-3:
         raise ValueError(f"`points` must be different places. Received: {points}")
-    complex_ratio = ((target - target_middle) @ (1, 1j) * np.conj(spread @ (1, 1j))).sum() / variance
-    a, b = complex_ratio.real, complex_ratio.imag
-    turn = np.array([[a, -b], [b, a]])
-    return np.concatenate([turn, (target_middle - turn @ source_middle)[:, None]], axis=1)
+    a, b, right, down = solved(source.tolist(), margin)
+    return np.array([[a, -b, right], [b, a, down]]) * size
+
+
+def solved(points: Sequence[Sequence[Any]], margin: float = 0.0) -> tuple[Any, Any, Any, Any]:
+    """Return a, b, right, down of the similarity (a -b right; b a down) that takes landmarks to FRAME in a square of side 1.
+
+    The coordinates may be numbers or tensors: this is the one alignment, of data and of photos inside the served graph.
+    """
+    places = [((x + margin) / (1 + 2 * margin), (y + margin) / (1 + 2 * margin)) for x, y in FRAME[: len(points)]]
+    count = len(points)
+    x0, y0 = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
+    u0, v0 = sum(u for u, _ in places) / count, sum(v for _, v in places) / count
+    pairs = [(x - x0, y - y0, u - u0, v - v0) for (x, y), (u, v) in zip(points, places, strict=True)]
+    spread = sum(x * x + y * y for x, y, _, _ in pairs)
+    a = sum(x * u + y * v for x, y, u, v in pairs) / spread
+    b = sum(x * v - y * u for x, y, u, v in pairs) / spread
+    return a, b, u0 - a * x0 + b * y0, v0 - b * x0 - a * y0
 
 
 def square(width: int, height: int, size: int) -> Matrix:

@@ -1,5 +1,6 @@
 """A picture file into upright 8-bit sRGB pixels and what it carried, or refused in words; and back into a file."""
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -27,6 +28,9 @@ BROKEN = (
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "HEIF")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+_TOLD = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432)
+"""EXIF tags outside the folders that are kept: description, camera, resolution, software, time, author, copyright."""
+
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
@@ -55,7 +59,8 @@ class Photo:
 
     `pixels` are upright sRGB (H, W, 3), transparent parts on white. `file` is the file it came from and `format` what
     kind it is, as "jpeg". `plain` tells whether TensorFlow's decoders read the file to these pixels. `own` is the upright
-    picture in the file's own colours and depth, where these are not the pixels; `exif` asks for no turn any more.
+    picture in the file's own colours and depth, where these are not the pixels. `exif` asks for no turn and holds no small
+    picture; `profile` and `xmp` are as the file has them.
     """
 
     pixels: Pixels
@@ -65,6 +70,7 @@ class Photo:
     own: Image.Image | None
     exif: bytes
     profile: bytes
+    xmp: bytes
 
     def sent(self) -> bytes:
         """Return a JPEG or PNG file that any decoder reads to `pixels`: the own file, or a PNG."""
@@ -117,14 +123,25 @@ def read(file: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
         format="jpeg" if image.format == "MPO" else str(image.format).lower(),
         plain=upright is image and _has_plain_bytes(image, file),
         own=None if upright is rgb else upright,
-        exif=upright.info.get("exif", b""),
-        profile=image.info.get("icc_profile", b""),
+        exif=_exif(upright),
+        profile=image.info.get("icc_profile") or b"",
+        xmp=_xmp(image),
     )
+
+
+@functools.cache
+def init_formats() -> None:
+    """Let Pillow know all its formats, HEIC too where pillow-heif is installed."""
+    Image.init()
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def open_header(file: bytes) -> Image.Image:
     """Read a photo's header with Pillow, no pixels. Raises Refused."""
-    Image.init()
+    init_formats()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -170,6 +187,8 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 def _why_not(file: bytes) -> str:
     starts = ((b"\xff\xd8", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"RIFF", "WebP"))
     kind = next((name for start, name in starts if file.startswith(start)), None)
+    if file[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+        return "a HEIC file, which is read once the package pillow-heif is installed"
     return f"a {kind} file with a broken header" if kind else f"{len(file)} bytes, beginning with {file[:8]!r}"
 
 
@@ -178,6 +197,24 @@ def _orientation(image: Image.Image) -> int | None:
         return image.getexif().get(ExifTags.Base.Orientation)
     except BROKEN:
         return None
+
+
+def _exif(upright: Image.Image) -> bytes:
+    """Return what tells of the camera and the photographer; a TIFF's tags about its own layout are left out."""
+    try:
+        found, told = upright.getexif(), Image.Exif()
+        told.update({tag: value for tag, value in found.items() if tag in _TOLD})
+        for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            if values := found.get_ifd(folder):
+                told.get_ifd(folder).update(values)
+        return told.tobytes() if len(told) or told.get_ifd(ExifTags.IFD.Exif) else b""
+    except BROKEN:
+        return b""
+
+
+def _xmp(image: Image.Image) -> bytes:
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+    return packet.encode() if isinstance(packet, str) else bytes(packet)
 
 
 def _has_plain_bytes(image: Image.Image, file: bytes) -> bool:

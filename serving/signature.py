@@ -13,13 +13,21 @@ from serving import tensors
 REGIONS = ("whole", *PARTS)
 """Columns of `regions`: 1 where the edit may change the picture; `whole` lifts every limit."""
 
-ADDED = frozenset({"labels"})
+FACES = 16
+"""Most faces of a photo that `locate` answers with, the largest first; rows of score 0 are none."""
+
+ADDED = frozenset({"labels", "locate"})
 """Signatures that exports of earlier versions lack; they are served without them."""
+
+ADDED_INPUTS = frozenset({"frames"})
+"""Inputs that exports of earlier versions lack, and take no request with."""
 
 LIMITS: dict[str, tuple[float, float]] = {"image": (-1, 1), "regions": (0, 1), "jpeg_quality": (0, 100)}
 """Least and largest value of an input, where it has one whatever the model; an `image` of uint8 has its dtype's."""
 
-EXAMPLES: dict[str, float] = {"image": 0.1, "expression": 0.5, "regions": 1, "jpeg_quality": 90}
+EXAMPLES: dict[str, Any] = {
+    "image": 0.1, "expression": 0.5, "regions": 1, "jpeg_quality": 90, "frames": ((1, 0, 0), (0, 1, 0)),
+}  # fmt: skip
 """A value that an input may be filled with to warm a server up and to load it."""
 
 INIT_SIGNATURE = "__saved_model_init_op"
@@ -53,14 +61,24 @@ def signatures(image_size: int, expression_size: int, regions: int = len(REGIONS
     expression = Spec("float32", (None, expression_size))
     asked = {"expression": expression, "regions": Spec("float32", (None, regions))}
     one = (None,)
+    frames, scores = Spec("float32", (None, 2, 3)), Spec("float32", (None, FACES))
     return {
         "serving_default": Signature(
             {"image": image, **asked}, {"edited": image, "attention": Spec("float32", (None, side, side, 1))}
         ),
         "serving_uint8": Signature({"image": pixels, **asked}, {"edited": pixels}),
         "edit_bytes": Signature(
-            {"image_bytes": Spec("bytes", one), **asked, "jpeg_quality": Spec("int32", one)},
+            {"image_bytes": Spec("bytes", one), "frames": frames, **asked, "jpeg_quality": Spec("int32", one)},
             {"edited_bytes": Spec("bytes", one)},
+        ),
+        "locate": Signature(
+            {"image_bytes": Spec("bytes", one)},
+            {
+                "frames": Spec("float32", (None, FACES, 2, 3)),
+                "scores": scores,
+                "boxes": Spec("float32", (None, FACES, 4)),
+                "expressions": Spec("float32", (None, FACES, expression_size)),
+            },
         ),
         "segment": Signature(
             {"image": image},

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from skimage import data
 
-from seghgan_tf.editing import Editor, newest_version
-from seghgan_tf.export import _restore, export, wiped
+from seghgan_tf.editing import Editor, NoFace, newest_version
+from seghgan_tf.export import export
 from seghgan_tf.model import SegHGAN
+from seghgan_tf.photos import read
 from tests.conftest import TINY
 
 SIZE = TINY["image_size"]
@@ -67,7 +69,8 @@ def test_it_loads_in_a_process_without_our_code(exported, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert (
-        done.stdout.strip() == "['analyze', 'edit_bytes', 'labels', 'segment', 'serving_default', 'serving_uint8'] []"
+        done.stdout.strip()
+        == "['analyze', 'edit_bytes', 'labels', 'locate', 'segment', 'serving_default', 'serving_uint8'] []"
     )
 
 
@@ -90,9 +93,8 @@ def test_a_version_is_never_overwritten(exported):
 @pytest.mark.parametrize(("width", "height", "kind"), [(90, 120, "PNG"), (200, 64, "JPEG"), (SIZE, SIZE, "PNG")])
 def test_a_photo_comes_back_at_its_own_size_changed_in_its_square_alone(editor, width, height, kind):
     encoded, _ = photo(width, height, kind)
-    decode = tf.io.decode_png if kind == "PNG" else lambda e: tf.io.decode_jpeg(e, dct_method="INTEGER_ACCURATE")
-    before = decode(encoded).numpy().astype(int)
-    after = np.asarray(Image.open(io.BytesIO(editor.edit(encoded, {"AU12": 3.0})))).astype(int)
+    before = read(encoded).pixels.astype(int)
+    after = read(editor.edit(encoded, {"AU12": 3.0}, face="centre")).pixels.astype(int)
     assert after.shape == before.shape
     changed = np.argwhere(np.abs(after - before).max(-1) > 0)
     side, top, left = min(width, height), (height - min(width, height)) // 2, (width - min(width, height)) // 2
@@ -101,53 +103,89 @@ def test_a_photo_comes_back_at_its_own_size_changed_in_its_square_alone(editor, 
     assert (changed < [top + side, left + side]).all()
 
 
-def test_a_photo_of_the_models_size_gets_the_models_edit_itself(editor):
+def requests(editor, *photos, **changed):
+    """Return the inputs of `edit_bytes` for photos, the whole face to full strength."""
+    count = len(photos)
+    regions = np.tile(np.eye(4, dtype=np.float32)[:1], (count, 1))
+    inputs = {
+        "image_bytes": np.array(photos, object), "expression": np.full((count, 17), 0.9, np.float32), "regions": regions,
+        "jpeg_quality": np.zeros(count, np.int32), "frames": np.zeros((count, 2, 3), np.float32),
+    }  # fmt: skip
+    return inputs | changed
+
+
+def edited(editor, *photos, **changed):
+    answers = editor.run("edit_bytes", requests(editor, *photos, **changed))["edited_bytes"]
+    return [read(bytes(answer)).pixels for answer in answers]
+
+
+SQUARE = np.float32([[[1, 0, 0], [0, 1, 0]]])
+
+
+def test_a_photo_of_the_models_size_gets_the_models_edit_itself_but_for_its_border(editor):
     encoded, pixels = photo(SIZE, SIZE)
-    asked = {"expression": np.full((1, 17), 0.9, np.float32), "regions": np.eye(4, dtype=np.float32)[:1]}
-    served = editor.run("serving_uint8", {"image": pixels[None], **asked})["edited"][0]
-    given = {"image_bytes": np.array([encoded], object), "jpeg_quality": np.zeros(1, np.int32)}
-    edited = np.asarray(Image.open(io.BytesIO(editor.run("edit_bytes", given | asked)["edited_bytes"][0])))
+    inputs = {name: requests(editor, encoded)[name] for name in ("expression", "regions")}
+    served = editor.run("serving_uint8", {"image": pixels[None], **inputs})["edited"][0]
+    (ours,) = edited(editor, encoded, frames=SQUARE)
+    inner = slice(2, -2)
     assert (served != pixels).any()
-    assert np.abs(edited.astype(int) - served).max() <= 1
+    assert np.abs(ours.astype(int) - served)[inner, inner].max() <= 1
 
 
-@pytest.mark.parametrize(("slope", "gone"), [(-1.0, 1.0), (-0.5, 0.0), (0.5, 0.0)])
-def test_detail_goes_only_where_the_change_flattens_it(slope, gone):
-    pixels = np.random.default_rng(0).uniform(0, 255, (1, 8, 16, 3)).astype(np.float32)
-    change = slope * (pixels - 128.0)
-    change[:, :, 8:] = 0.0
-    found = wiped(tf.constant(pixels), tf.constant(change)).numpy()[0, ..., 0]
-    np.testing.assert_allclose(found[:, :6], gone, atol=0.02)
-    assert (found[:, 8:] == 0.0).all()
-
-
-def test_what_is_wiped_out_leaves_no_ghost_on_a_larger_photo():
-    large = np.full((128, 128, 3), 200, np.uint8)
-    large[61:67, 30:100] = 60
-    small = tf.image.resize(large[None].astype(np.float32), (16, 16), antialias=True)
-    change = 200.0 - small
-    gone = wiped(small, change)
+def astronaut(scale=1.0):
+    image = Image.fromarray(data.astronaut())
     buffer = io.BytesIO()
-    Image.fromarray(large).save(buffer, "PNG")
+    image.resize([round(side * scale) for side in image.size]).save(buffer, "PNG")
+    return buffer.getvalue()
 
-    def left(share):
-        edited = tf.io.decode_png(_restore(buffer.getvalue(), share[0], (change + share * small)[0], tf.constant(0)))
-        return np.abs(edited.numpy().astype(int) - 200)
 
-    assert left(gone)[50:78, 40:90].mean() < 0.2 * left(tf.zeros_like(gone))[50:78, 40:90].mean()
+def test_faces_are_found_and_edited_where_they_are(editor):
+    small, large = astronaut(), astronaut(1.5)
+    answer = editor.run("locate", {"image_bytes": np.array([small, large, photo(60, 60)[0]], object)})
+    assert (answer["scores"][:2, 0] > 0.9).all()
+    assert (answer["scores"][2] == 0).all()
+    assert (answer["frames"][2] == 0).all()
+    np.testing.assert_allclose(answer["boxes"][1, 0] / 1.5, answer["boxes"][0, 0], atol=5)
+    np.testing.assert_allclose(answer["expressions"][1, 0], answer["expressions"][0, 0], atol=0.05)
+    by_itself = edited(editor, small, large)
+    given = edited(editor, small, large, frames=answer["frames"][:2, 0])
+    for found, told, before in zip(by_itself, given, (small, large), strict=True):
+        np.testing.assert_array_equal(found, told)
+        changed = np.argwhere((found != read(before).pixels).any(-1)) / len(found)
+        assert len(changed) > 100
+        assert (changed.min(0) > [0.0, 0.25]).all()
+        assert (changed.max(0) < [0.45, 0.65]).all()
+
+
+def test_the_editor_does_what_the_server_does_with_the_whole_photo(editor):
+    encoded = astronaut()
+    seen = editor.chosen(read(encoded))[0].seen
+    wanted = np.array([list((seen | {"AU12": 5.0}).values())], np.float32) / 5
+    (whole,) = edited(editor, encoded, expression=wanted)
+    cut = read(editor.edit(encoded, {"AU12": 5.0})).pixels
+    assert np.abs(cut.astype(int) - whole).max() <= 2
+    assert ((cut != read(encoded).pixels) == (whole != read(encoded).pixels)).mean() > 0.99
+
+
+def test_a_photo_without_a_face_is_refused_in_words(editor):
+    with pytest.raises(NoFace, match="--frame centre"):
+        editor.edit(photo(80, 60)[0], {"AU12": 3.0})
+    with pytest.raises(NoFace, match="1 to 1"):
+        editor.edit(astronaut(), {"AU12": 3.0}, face="2")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must show a face"):
+        edited(editor, photo(80, 60)[0])
 
 
 def test_no_region_leaves_the_photo_bit_equal(editor):
     encoded, pixels = photo(70, 50)
-    outputs = editor.run("edit_bytes", {
-        "image_bytes": np.array([encoded], object), "expression": np.zeros((1, 17), np.float32),
-        "regions": np.zeros((1, 4), np.float32), "jpeg_quality": np.zeros(1, np.int32),
-    })  # fmt: skip
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(outputs["edited_bytes"][0]))), pixels)
+    (answer,) = edited(editor, encoded, regions=np.zeros((1, 4), np.float32), frames=SQUARE)
+    assert np.array_equal(answer, pixels)
+    assert np.array_equal(read(editor.edit(encoded, {"AU12": 5.0}, regions=[], face="centre")).pixels, pixels)
 
 
 def test_jpeg_comes_out_where_a_quality_is_asked(editor):
-    assert editor.edit(photo(64, 64)[0], {"AU12": 3.0}, jpeg_quality=90)[:3] == b"\xff\xd8\xff"
+    answer = editor.run("edit_bytes", requests(editor, photo(64, 64)[0], jpeg_quality=np.int32([90]), frames=SQUARE))
+    assert answer["edited_bytes"][0][:3] == b"\xff\xd8\xff"
 
 
 def test_a_relative_edit_by_nothing_returns_the_very_bytes(editor):
@@ -161,7 +199,7 @@ def test_a_relative_edit_by_nothing_returns_the_very_bytes(editor):
 )
 def test_a_wrong_edit_is_refused(editor, expression, regions, words):
     with pytest.raises(ValueError, match=words):
-        editor.edit(photo(40, 40)[0], expression, regions=regions)
+        editor.edit(photo(40, 40)[0], expression, regions=regions, face="centre")
 
 
 @pytest.mark.parametrize(
@@ -195,10 +233,7 @@ def png_header(width, height):
 )
 def test_a_bomb_is_refused_by_its_header(editor, encoded):
     with pytest.raises(tf.errors.InvalidArgumentError, match="`image_bytes` must be"):  # and not what a decoder says
-        editor.run("edit_bytes", {
-            "image_bytes": np.array([encoded], object), "expression": np.zeros((1, 17), np.float32),
-            "regions": np.ones((1, 4), np.float32), "jpeg_quality": np.zeros(1, np.int32),
-        })  # fmt: skip
+        edited(editor, encoded, frames=SQUARE)
 
 
 def test_an_export_that_was_touched_is_refused(exported, tmp_path):

@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = [
-    "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.photos", "seghgan_tf.frames", "seghgan_tf.html", "seghgan_tf.quiet",
-    "seghgan_tf.config",
-    "seghgan_tf.data", "seghgan_tf.model", "seghgan_tf.training", "seghgan_tf.editing", "seghgan_tf.export",
+    "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.photos", "seghgan_tf.saving",
+    "seghgan_tf.frames", "seghgan_tf.html", "seghgan_tf.quiet", "seghgan_tf.config", "seghgan_tf.data", "seghgan_tf.model",
+    "seghgan_tf.training", "seghgan_tf.detector", "seghgan_tf.photo_graph", "seghgan_tf.editing", "seghgan_tf.edits",
+    "seghgan_tf.edit_cli", "seghgan_tf.export",
     "seghgan_tf.evaluation", "seghgan_tf.demo", "seghgan_tf.cli",
 ]  # fmt: skip
 """The floors from the ground up: a module imports its own floor and those before it."""
@@ -29,6 +30,7 @@ GROUND = ("seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.photos", "
 
 LIGHT = [
     "seghgan_tf.cli",
+    "seghgan_tf.edit_cli",
     "seghgan_tf.config",
     "seghgan_tf.regions",
     "seghgan_tf.expressions",
@@ -38,6 +40,7 @@ LIGHT = [
 ]
 MAY_USE_OTHER_PACKAGES = {
     "seghgan_tf.cli",
+    "seghgan_tf.edit_cli",
     "seghgan_tf.demo.run",
     "seghgan_tf.demo.trials",
     "seghgan_tf.export",

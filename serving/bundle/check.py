@@ -6,7 +6,7 @@ from typing import Any
 from serving.bundle.graph import graph_ops, reached_ops, read_graph
 from serving.bundle.manifest import verify
 from serving.bundle.ops import ALLOWED, SAVER
-from serving.signature import ADDED, Signature, Spec, from_definitions, model_signatures
+from serving.signature import ADDED, ADDED_INPUTS, Signature, Spec, from_definitions, model_signatures
 
 
 def check_signatures(found: dict[str, Signature], expected: dict[str, Signature]) -> None:
@@ -21,10 +21,11 @@ def check_signatures(found: dict[str, Signature], expected: dict[str, Signature]
             ("input", signature.inputs, found[name].inputs),
             ("output", signature.outputs, found[name].outputs),
         ):
-            if set(wanted) != set(got):
+            lacking = ADDED_INPUTS - set(got) if side == "input" else set()
+            if set(wanted) - lacking != set(got):
                 raise ValueError(f"`{name}` must have the {side}s {sorted(wanted)}. Received: {sorted(got)}")
             for key, spec in wanted.items():
-                if not _fits(got[key], spec, exact=side == "input"):
+                if key not in lacking and not _fits(got[key], spec, exact=side == "input"):
                     raise ValueError(f"`{name}` {side} `{key}` must be {spec}. Received: {got[key]}")
 
 

@@ -4,12 +4,12 @@ ALLOWED = frozenset(
     """
     Abs Add AddN AddV2 All Any ArgMax ArgMin Assert AvgPool BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpaceND
     BiasAdd Bitcast BroadcastArgs BroadcastTo Case Cast Ceil CheckNumerics ClipByValue ConcatV2 Const Conv2D
-    Conv2DBackpropInput Cos Cumsum DecodeAndCropJpeg DecodeJpeg DecodePng DecodeRaw DepthToSpace
+    Conv2DBackpropInput Cos CropAndResize Cumsum DecodeAndCropJpeg DecodeJpeg DecodePng DecodeRaw DepthToSpace
     DepthwiseConv2dNative DivNoNan Einsum Elu EmptyTensorList EncodeJpegVariableQuality EncodePng EnsureShape Equal
     Erf Exp ExpandDims Expm1 ExtractJpegShape Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater
     GreaterEqual Identity IdentityN If InTopKV2 IsFinite IsInf IsNan L2Loss LeakyRelu Less LessEqual LinSpace Log
     Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr LoopCond MatMul Max MaxPool MaxPoolV2 Maximum Mean Merge Min
-    Minimum MirrorPad Mul MulNoNan NextIteration Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall Placeholder
+    Minimum MirrorPad Mul MulNoNan NextIteration Neg NonMaxSuppressionV3 NonMaxSuppressionWithOverlaps NoOp NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall Placeholder
     PlaceholderWithDefault Pow Prod Range Rank ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape
     ResizeBicubic ResizeBilinear ResizeNearestNeighbor ResourceGather ReverseV2 Roll Round Rsqrt ScaleAndTranslate ScatterNd Select
     SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth

@@ -25,13 +25,16 @@ def _photo(side: int, kind: str) -> bytes:
 
 def _warmup_value(name: str, spec: Spec, batch: int, side: int) -> Any:
     """Return a TensorProto; numbers are one value that fills the shape, so that the file stays small."""
+    import numpy as np
     import tensorflow as tf
 
     if spec.dtype == "bytes":
         photos = [_photo(2 * side, "JPEG"), _photo(2 * side, "PNG")]
         return tf.make_tensor_proto([photos[i % 2] for i in range(batch)], tf.string)
-    proto = tf.make_tensor_proto(0, tf.as_dtype(spec.dtype))
     shape = [batch, *(dim or 1 for dim in spec.shape[1:])]
+    if name == "frames":
+        return tf.make_tensor_proto(np.full(shape, EXAMPLES[name], np.float32))
+    proto = tf.make_tensor_proto(0, tf.as_dtype(spec.dtype))
     proto.tensor_shape.CopyFrom(tf.TensorShape(shape).as_proto())
     fill = 127 if spec.dtype == "uint8" else EXAMPLES[name]
     proto.ClearField("float_val")

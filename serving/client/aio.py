@@ -16,7 +16,7 @@ from serving import messages
 from serving.client import talk
 from serving.client.channel import TLS, Retry, channel_options
 from serving.client.errors import InvalidRequest, typed
-from serving.client.inputs import EditInputs, Image, batches, pixels
+from serving.client.inputs import EditInputs, Image, analyze_request, analyzed, batches, pixels
 from serving.client.talk import Asked, Choice, Reply, Served
 
 
@@ -220,8 +220,8 @@ class AsyncSegHGANClient:
         return outputs["labels"][0], outputs["regions"][0]
 
     async def analyze(self, image: Image, *, key: str | None = None) -> np.ndarray:
-        """Return the expression (N,) float32 of an image."""
-        return (await self._predict(_of_pixels("analyze", image), key)).outputs["expression"][0]
+        """Return the expression (N,) float32 of a face: an array's, or that of the largest face of a photo."""
+        return analyzed((await self._predict(lambda served: analyze_request(image, served), key)).outputs)
 
     async def labels(self) -> tuple[str, ...]:
         """Return what each number of an expression stands for, as `AU12`; ModelNotFound where the export cannot tell."""

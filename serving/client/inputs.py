@@ -55,6 +55,22 @@ def pixels(image: Image, size: int) -> np.ndarray:
     return array if array.dtype == np.float32 else array.astype(np.float32) / 127.5 - 1.0
 
 
+def analyze_request(image: Image, served: Served) -> tuple[str, dict[str, np.ndarray], list[str]]:
+    """Return signature, inputs and the outputs that tell the expression in an image: of a photo, that of its largest face."""
+    if is_photo(image) and "locate" in served.signatures:
+        return "locate", {"image_bytes": np.array([photo_bytes(image)], object)}, ["expressions", "scores"]
+    return "analyze", {"image": pixels(image, served.image_size)[None]}, ["expression"]
+
+
+def analyzed(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the expression (N,) of what `analyze_request` asked for; ValueError where a photo shows no face."""
+    if "expression" in outputs:
+        return outputs["expression"][0]
+    if outputs["scores"][0, 0] <= 0:
+        raise ValueError("`image` must show a face, or be an array of the face's square. Received: a photo without")
+    return outputs["expressions"][0, 0]
+
+
 def expressions(expression: Any, count: int, size: int) -> np.ndarray:
     """Return the expression input (count, size) from one row for all or a row each."""
     rows = np.asarray(expression, np.float32)
@@ -84,7 +100,10 @@ class EditInputs:
             encoded = np.empty(count, object)
             encoded[:] = [photo_bytes(image) for image in images]
             quality = np.full(count, self.jpeg_quality, np.int32)
-            return "edit_bytes", {"image_bytes": encoded, **asked, "jpeg_quality": quality}, ["edited_bytes"]
+            inputs = {"image_bytes": encoded, **asked, "jpeg_quality": quality}
+            if "frames" in served.signatures["edit_bytes"].inputs:
+                inputs["frames"] = np.zeros((count, 2, 3), np.float32)
+            return "edit_bytes", inputs, ["edited_bytes"]
         arrays = [np.asarray(image) for image in images]
         if all(array.dtype == np.uint8 for array in arrays):
             side = served.image_size

@@ -140,7 +140,7 @@ class SegHGANClient:
         return _now(self._client.segment(image, key=key))
 
     def analyze(self, image: Image, *, key: str | None = None) -> np.ndarray:
-        """Return the expression (N,) float32 of an image."""
+        """Return the expression (N,) float32 of a face: an array's, or that of the largest face of a photo."""
         return _now(self._client.analyze(image, key=key))
 
     def labels(self) -> tuple[str, ...]:

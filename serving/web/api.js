@@ -87,13 +87,19 @@ class Api {
     return this.predict("analyze", { image }, signal);
   }
 
+  // The faces of a picture, PNG bytes in base64, largest first: frame, box and the expression seen.
+  async locate(png, signal) {
+    const { frames, boxes, scores, expressions } = await this.predict("locate", { image_bytes: { b64: png } }, signal);
+    return scores.flatMap((score, i) => (score > 0 ? [{ frame: frames[i], box: boxes[i], seen: expressions[i] }] : []));
+  }
+
   segment(image, signal) {
     return this.predict("segment", { image }, signal);
   }
 
   // Edits PNG bytes in base64 and returns the same.
-  async edit(png, expression, regions, signal) {
-    const asked = { image_bytes: { b64: png }, expression, regions, jpeg_quality: 0 };
+  async edit(png, frames, expression, regions, signal) {
+    const asked = { image_bytes: { b64: png }, frames, expression, regions, jpeg_quality: 0 };
     return (await this.predict("edit_bytes", asked, signal)).b64;
   }
 }

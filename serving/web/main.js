@@ -1,22 +1,26 @@
 // Wires the page: a photo in, sliders to requests, answers to the picture.
 
 import { ApiError, connect } from "./api.js";
-import { compose } from "./compose.js";
 import { chip, Emotions } from "./emotions.js";
+import { FaceBoxes } from "./faces.js";
 import { Latest } from "./latest.js";
+import { marked } from "./mark.js";
 import { paintParts, showLegend } from "./overlay.js";
-import { context, decode, PhotoError, rows } from "./photo.js";
+import { canvas, context, cutOut, decode, faceRows, middle, PhotoError, scaled, toBase64 } from "./photo.js";
 import { Sliders } from "./sliders.js";
 import { setUpSources } from "./sources.js";
 import { setUpTheme } from "./theme.js";
 
+class NoFace extends PhotoError {}
+
 const $ = (selector) => document.querySelector(selector);
 const edits = new Latest();
+const boxes = new FaceBoxes($("#boxes"), (i) => choose(photo.faces[i]));
 let api = null;
 let sliders = null;
 let emotions = null;
 let photo = null;
-let edited = null; // pixels of the small square after the edit; null is the photo itself
+let edited = null; // the edited part of the view and its place; null is the photo itself
 let again = null; // what "Try again" does
 
 // Empties the live region first, so that the same words are read again.
@@ -28,7 +32,8 @@ function say(text) {
 function fail(error, retry = null) {
   if (!(error instanceof ApiError || error instanceof PhotoError)) throw error;
   $("#error-text").textContent = error.message;
-  again = error instanceof ApiError ? retry : null;
+  again = error instanceof ApiError || error instanceof NoFace ? retry : null;
+  $("#retry").textContent = error instanceof NoFace ? "Take the middle as the face" : "Try again";
   $("#retry").hidden = !again;
   $("#error").hidden = false;
 }
@@ -47,10 +52,17 @@ function draw(target, picture) {
   context(target).drawImage(picture, 0, 0);
 }
 
-async function showEdit() {
-  const mine = edited;
-  const picture = mine ? await compose(photo.view, photo.pixels, mine) : photo.view;
-  if (mine === edited) draw($("#after"), picture);
+function showEdit() {
+  draw($("#after"), photo.view);
+  if (edited) context($("#after")).drawImage(edited.picture, edited.left, edited.top);
+}
+
+// Edits the chosen face of the view or of the full photo; gives the changed part and its place.
+async function editOf(picture, signal) {
+  const frame = scaled(photo.face.frame, picture.width / photo.view.width);
+  const cut = cutOut(picture, frame, api.model.image_size);
+  const answer = await api.edit(await toBase64(cut.part), cut.frame, sliders.vector(), regions(), signal);
+  return { picture: await decode(answer), left: cut.left, top: cut.top };
 }
 
 function chosenRegions() {
@@ -63,7 +75,7 @@ function regions() {
 }
 
 function update() {
-  if (!photo) return;
+  if (!photo?.face) return;
   if (sliders.changed) {
     edits.ask(runEdit);
     return;
@@ -80,10 +92,10 @@ async function runEdit(signal) {
   const began = performance.now();
   busy(true);
   try {
-    const answer = await decode(await api.edit(photo.png, sliders.vector(), regions(), signal));
+    const answer = await editOf(photo.view, signal);
     if (signal.aborted) return;
     edited = answer;
-    await showEdit();
+    showEdit();
     clearError();
     $("#latency").textContent = `Edited in ${Math.round(performance.now() - began)} ms`;
     $("#latency").hidden = false;
@@ -124,38 +136,67 @@ function show(made) {
   $("#controls").classList.remove("ready");
   sliders.reset();
   emotions.clear();
+  boxes.clear();
   showEdit();
 }
 
-// Asks what is in the photo: its expression, and its parts where they are shown.
+// Asks where the faces of the photo are and takes the largest.
 async function look() {
   const mine = photo;
   busy(true);
   try {
-    const seen = await api.analyze(rows(photo.pixels));
+    const faces = await api.locate(await toBase64(photo.view));
     if (mine !== photo) return;
-    sliders.setSeen(seen);
-    if (emotions.chosen) emotions.apply();
-    $("#controls").classList.add("ready");
-    clearError();
-    say("The photo is ready. Choose an emotion or move a slider.");
-    await showParts();
+    if (!faces.length) throw new NoFace("No face was found in this photo. Choose one that shows a face upright and not too small.");
+    photo.faces = faces;
+    boxes.show(photo.view, faces.map((face) => face.box));
+    await choose(faces[0]);
   } catch (error) {
-    if (mine === photo) fail(error, look);
+    if (mine === photo) fail(error, error instanceof NoFace ? takeMiddle : look);
   } finally {
     if (mine === photo) busy(false);
   }
 }
 
+async function takeMiddle() {
+  const mine = photo;
+  clearError();
+  busy(true);
+  try {
+    const frame = middle(photo.view, api.model.image_size);
+    const seen = await api.analyze(faceRows(photo.view, frame, api.model.image_size));
+    if (mine === photo) await choose({ frame, seen });
+  } catch (error) {
+    if (mine === photo) fail(error, takeMiddle);
+  } finally {
+    if (mine === photo) busy(false);
+  }
+}
+
+// Takes a face to edit; what was done to another is undone.
+async function choose(face) {
+  edits.drop();
+  edited = null;
+  photo.face = face;
+  sliders.setSeen(face.seen);
+  if (emotions.chosen) emotions.apply();
+  showEdit();
+  $("#controls").classList.add("ready");
+  clearError();
+  say(photo.faces.length > 1 ? `Face ${photo.faces.indexOf(face) + 1} of ${photo.faces.length} is chosen.` : "The photo is ready. Choose an emotion or move a slider.");
+  await showParts();
+}
+
 async function showParts() {
   const shown = $("#show-overlay").checked;
   $("#overlay").hidden = $("#legend").hidden = !shown;
-  if (!shown || !photo) return;
+  if (!shown || !photo?.face) return;
   const mine = photo;
   try {
-    const { labels } = await api.segment(rows(photo.pixels));
-    if (mine !== photo) return;
-    showLegend($("#legend"), paintParts($("#overlay"), labels, api.model.classes));
+    const { frame } = photo.face;
+    const { labels } = await api.segment(faceRows(photo.view, frame, api.model.image_size));
+    if (mine !== photo || frame !== photo.face.frame) return;
+    showLegend($("#legend"), paintParts($("#overlay"), labels, api.model.classes, frame));
   } catch (error) {
     if (mine === photo) fail(error, showParts);
   }
@@ -178,18 +219,37 @@ function buildControls() {
   emotions = new Emotions(space, sliders, update);
   $("#tuning").hidden = space.one_hot;
   $("#locks .chips").replaceChildren(...api.model.regions.filter((name) => name !== "whole").map((name) => chip("checkbox", "region", name, lock)));
-  const side = api.model.image_size;
-  $("#privacy").textContent = `Only the centre square, shrunk to ${side} × ${side} pixels, is sent to the server. Nothing is stored.`;
+  $("#privacy").textContent = "The photo, shrunk to at most 1,024 pixels, is sent to the server to find faces; then the chosen face's part of it, at its full size for a download. Nothing is stored.";
   const version = api.served ? ` version ${api.served.version}, ${api.served.server} server` : "";
   $("#server").textContent = `Model ${api.name}${version}`;
 }
 
-async function download() {
-  const { name, full, pixels } = photo;
-  const picture = edited ? await compose(full, pixels, edited) : full;
+// The photo at its own size as a PNG, edited as the view is.
+async function fileOf(full) {
+  let picture = full;
+  if (edited) {
+    busy(true);
+    try {
+      const part = photo.full.width === photo.view.width ? edited : await editOf(full);
+      picture = canvas(full.width, full.height);
+      context(picture).drawImage(full, 0, 0);
+      context(picture).drawImage(part.picture, part.left, part.top);
+    } finally {
+      busy(false);
+    }
+  }
   const blob = await new Promise((done) => picture.toBlob(done, "image/png"));
-  if (!blob) {
-    fail(new PhotoError("Your browser has not enough memory for a picture of this size. Choose a smaller photo."));
+  if (!blob) throw new PhotoError("Your browser has not enough memory for a picture of this size. Choose a smaller photo.");
+  return edited ? marked(blob) : blob;
+}
+
+async function download() {
+  const { name, full } = photo;
+  let blob;
+  try {
+    blob = await fileOf(full);
+  } catch (error) {
+    fail(error, download);
     return;
   }
   const url = URL.createObjectURL(blob);

@@ -9,7 +9,8 @@ const NAMES = {
 };
 const colour = (id) => `hsl(${(id * 137) % 360} 75% ${40 + (id % 3) * 10}%)`;
 
-export function paintParts(target, labels, classes) {
+// `frame` takes the target's pixels to the square that was segmented.
+export function paintParts(target, labels, classes, frame) {
   const size = labels.length;
   const small = canvas(size, size);
   const drawing = context(small);
@@ -19,11 +20,14 @@ export function paintParts(target, labels, classes) {
     drawing.fillStyle = colour(id);
     drawing.fillRect(x, y, 1, 1);
   }));
-  const side = Math.min(target.width, target.height);
+  const [[a, b, c], [d, e, f]] = frame;
+  const area = a * e - b * d;
   const onto = context(target);
+  onto.setTransform(1, 0, 0, 1, 0, 0);
   onto.clearRect(0, 0, target.width, target.height);
   onto.imageSmoothingEnabled = false;
-  onto.drawImage(small, Math.floor((target.width - side) / 2), Math.floor((target.height - side) / 2), side, side);
+  onto.setTransform(e / area, -d / area, -b / area, a / area, (b * f - c * e) / area, (c * d - a * f) / area);
+  onto.drawImage(small, 0, 0);
   return [...found].filter((id) => classes[id] !== "background").sort((a, b) => a - b)
     .map((id) => [NAMES[classes[id]] ?? classes[id], colour(id)]);
 }

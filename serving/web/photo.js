@@ -1,4 +1,4 @@
-// Turns a file or a video frame into a photo: upright pixels, its centre square, and that square at the model's size.
+// Turns a file or a video frame into a photo: upright pixels, a view of them, and the parts that hold a face.
 
 const MAX_BYTES = 32 * 1024 * 1024;
 const VIEW_SIDE = 1024;
@@ -16,21 +16,76 @@ export function context(target) {
   return target.getContext("2d", { willReadFrequently: true });
 }
 
-// Halves until the last step is less than a factor of two, so that no pixel is skipped.
-function shrink(source, box, side) {
-  let { x, y, width, height } = box;
-  let from = source;
-  while (Math.min(width, height) > 2 * side) {
-    const half = canvas(Math.ceil(width / 2), Math.ceil(height / 2));
-    context(half).drawImage(from, x, y, width, height, 0, 0, half.width, half.height);
+// The face's square of a picture at the model's size. `frame` takes the picture's pixels to the square; halved until the
+// last step is less than a factor of two, so that no pixel is skipped.
+function squareOf(picture, frame, size) {
+  const [[a, b, c], [d, e, f]] = frame;
+  let from = picture;
+  while (Math.hypot(a, d) * (picture.width / from.width) < 0.5 && Math.min(from.width, from.height) > 2) {
+    const half = canvas(Math.ceil(from.width / 2), Math.ceil(from.height / 2));
+    context(half).drawImage(from, 0, 0, half.width, half.height);
     from = half;
-    ({ x, y, width, height } = { x: 0, y: 0, width: half.width, height: half.height });
   }
-  const small = canvas(side, side);
+  const [x, y] = [picture.width / from.width, picture.height / from.height];
+  const small = canvas(size, size);
   const drawing = context(small);
   drawing.imageSmoothingQuality = "high";
-  drawing.drawImage(from, x, y, width, height, 0, 0, side, side);
-  return small;
+  drawing.setTransform(a * x, d * x, b * y, e * y, c, f);
+  drawing.drawImage(from, 0, 0);
+  return drawing.getImageData(0, 0, size, size);
+}
+
+// Rows of pixels of three numbers from -1 to 1 of the face's square, as `analyze` and `segment` take them.
+export function faceRows(picture, frame, size) {
+  const { data } = squareOf(picture, frame, size);
+  const number = (at) => Math.round((data[at] / 127.5 - 1) * 1e4) / 1e4;
+  return Array.from({ length: size }, (_, y) =>
+    Array.from({ length: size }, (_, x) => [0, 1, 2].map((c) => number((y * size + x) * 4 + c))));
+}
+
+// The frame of the middle square of a picture.
+export function middle({ width, height }, size) {
+  const side = Math.min(width, height);
+  const scale = size / side;
+  return [[scale, 0, -scale * Math.floor((width - side) / 2)], [0, scale, -scale * Math.floor((height - side) / 2)]];
+}
+
+// The same face's frame in a picture of another width.
+export function scaled([[a, b, c], [d, e, f]], by) {
+  return [[a / by, b / by, c], [d / by, e / by, f]];
+}
+
+const REACH = 0.15; // from how far beyond the square an edit may draw pixels, as a share of its side
+
+// The part of a picture that holds a face's square and what an edit may draw from, with the frame inside it.
+export function cutOut(picture, frame, size) {
+  const [[a, b, c], [d, e, f]] = frame;
+  const area = a * e - b * d;
+  const ends = [-REACH * size, (1 + REACH) * size];
+  const corners = ends.flatMap((u) => ends.map((v) => [(e * (u - c) - b * (v - f)) / area, (a * (v - f) - d * (u - c)) / area]));
+  const span = (axis, limit) => {
+    const places = corners.map((one) => one[axis]);
+    const least = Math.min(16, limit);
+    const low = Math.min(Math.max(Math.floor(Math.min(...places)), 0), limit - least);
+    return [low, Math.max(Math.min(Math.ceil(Math.max(...places)), limit), low + least)];
+  };
+  const [left, right] = span(0, picture.width);
+  const [top, bottom] = span(1, picture.height);
+  const part = canvas(right - left, bottom - top);
+  context(part).drawImage(picture, -left, -top);
+  return { part, left, top, frame: [[a, b, c + a * left + b * top], [d, e, f + d * left + e * top]] };
+}
+
+export async function toBase64(picture) {
+  const blob = await new Promise((done) => picture.toBlob(done, "image/png"));
+  if (!blob) throw new PhotoError("Your browser has not enough memory for a picture of this size. Choose a smaller photo.");
+  const url = await new Promise((done, failed) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.onerror = () => failed(reader.error);
+    reader.readAsDataURL(blob);
+  });
+  return url.split(",")[1];
 }
 
 // Words for a file that does not decode, by its first bytes.
@@ -70,12 +125,8 @@ export function toPhoto(source, width, height, model, name) {
   drawing.fillRect(0, 0, full.width, full.height);
   drawing.imageSmoothingQuality = "high";
   drawing.drawImage(source, 0, 0, full.width, full.height);
-  const side = Math.min(full.width, full.height);
-  const [x, y] = [Math.floor((full.width - side) / 2), Math.floor((full.height - side) / 2)];
-  const small = shrink(full, { x, y, width: side, height: side }, model.image_size);
-  const pixels = context(small).getImageData(0, 0, model.image_size, model.image_size);
   const note = scale < 1 ? `This photo was scaled down to ${full.width} × ${full.height} pixels, the most this model takes.` : "";
-  return { name, note, full, pixels, view: viewOf(full), png: small.toDataURL("image/png").split(",")[1] };
+  return { name, note, full, view: viewOf(full), faces: [], face: null };
 }
 
 function viewOf(full) {
@@ -87,17 +138,12 @@ function viewOf(full) {
   return view;
 }
 
-// Rows of pixels of three numbers from -1 to 1.
-export function rows({ data, width, height }) {
-  const number = (at) => Math.round((data[at] / 127.5 - 1) * 1e4) / 1e4;
-  return Array.from({ length: height }, (_, y) =>
-    Array.from({ length: width }, (_, x) => [0, 1, 2].map((c) => number((y * width + x) * 4 + c))));
-}
-
+// A PNG in base64 as a picture.
 export async function decode(b64) {
   const bytes = Uint8Array.from(atob(b64), (letter) => letter.charCodeAt(0));
   const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
   const target = canvas(bitmap.width, bitmap.height);
   context(target).drawImage(bitmap, 0, 0);
-  return context(target).getImageData(0, 0, bitmap.width, bitmap.height);
+  bitmap.close();
+  return target;
 }

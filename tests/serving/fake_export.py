@@ -12,7 +12,7 @@ import tensorflow as tf
 from serving.bundle.check import check_export
 from serving.bundle.manifest import write_manifest
 from serving.bundle.warmup import write_warmup
-from serving.signature import ADDED, REGIONS, model_signatures, tensor_specs
+from serving.signature import ADDED, ADDED_INPUTS, FACES, REGIONS, model_signatures, tensor_specs
 
 LABELS = ["AU06", "AU12", "AU25"]
 
@@ -26,6 +26,26 @@ def description(size: int) -> dict:
         "expression": {"labels": LABELS, "low": 0.0, "high": 1.0, "one_hot": False, "scale": 5.0},
         "max_pixels": 4_000_000,
     }
+
+
+def decoded(encoded):
+    is_png = tf.equal(tf.strings.substr(encoded, 0, 4), b"\x89PNG")
+    is_jpeg = tf.equal(tf.strings.substr(encoded, 0, 3), b"\xff\xd8\xff")
+    tf.debugging.Assert(is_png | is_jpeg, ["`image_bytes` must be a PNG or JPEG file."])
+
+    def sides():
+        number = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.uint8), tf.int32)
+        return tf.reduce_sum(tf.reshape(number, (2, 4)) * [1 << 24, 1 << 16, 1 << 8, 1], 1)
+
+    shape = tf.cond(is_png, sides, lambda: tf.io.extract_jpeg_shape(encoded)[:2])
+    small = (tf.reduce_min(shape) >= 16) & (tf.reduce_max(shape) <= 2000)
+    tf.debugging.Assert(small, ["`image_bytes` must be a photo of 16 to 2000 px a side. Received:", shape])
+    with tf.control_dependencies([shape]):
+        return tf.cond(
+            is_png,
+            lambda: tf.io.decode_png(encoded, 3),
+            lambda: tf.io.decode_jpeg(encoded, 3, dct_method="INTEGER_ACCURATE"),
+        )
 
 
 class FakeModel(tf.Module):
@@ -59,28 +79,28 @@ class FakeModel(tf.Module):
             edited = self.edit(tf.cast(image, tf.float32) / 127.5 - 1, expression, regions)["edited"]
             return {"edited": tf.cast(tf.round((edited + 1) * 127.5), tf.uint8)}
 
-        def photo(encoded):
-            is_png = tf.equal(tf.strings.substr(encoded, 0, 4), b"\x89PNG")
-            is_jpeg = tf.equal(tf.strings.substr(encoded, 0, 3), b"\xff\xd8\xff")
-            tf.debugging.Assert(is_png | is_jpeg, ["`image_bytes` must be a PNG or JPEG file."])
+        def locate(image_bytes):
+            def one(encoded):
+                picture = decoded(encoded)
+                height, width = tf.unstack(tf.cast(tf.shape(picture)[:2], tf.float32))
+                frame = tf.stack([[self.size / width, 0.0, 0.0], [0.0, self.size / height, 0.0]])
+                rows = {
+                    "frames": frame, "scores": 1.0, "boxes": tf.stack([0.0, 0.0, width, height]),
+                    "expressions": tf.reduce_mean(tf.cast(picture, tf.float32), [0, 1]) / 255,
+                }  # fmt: skip
+                empty = {
+                    name: [[0, FACES - 1]] + [[0, 0]] * tf.convert_to_tensor(row).shape.rank
+                    for name, row in rows.items()
+                }
+                return {name: tf.pad(tf.convert_to_tensor(row)[None], empty[name]) for name, row in rows.items()}
 
-            def sides():
-                number = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.uint8), tf.int32)
-                return tf.reduce_sum(tf.reshape(number, (2, 4)) * [1 << 24, 1 << 16, 1 << 8, 1], 1)
+            shapes = {"frames": (FACES, 2, 3), "scores": (FACES,), "boxes": (FACES, 4), "expressions": (FACES, 3)}
+            specs = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
+            return tf.map_fn(one, image_bytes, fn_output_signature=specs)
 
-            shape = tf.cond(is_png, sides, lambda: tf.io.extract_jpeg_shape(encoded)[:2])
-            small = (tf.reduce_min(shape) >= 16) & (tf.reduce_max(shape) <= 2000)
-            tf.debugging.Assert(small, ["`image_bytes` must be a photo of 16 to 2000 px a side. Received:", shape])
-            with tf.control_dependencies([shape]):
-                return tf.cond(
-                    is_png,
-                    lambda: tf.io.decode_png(encoded, 3),
-                    lambda: tf.io.decode_jpeg(encoded, 3, dct_method="INTEGER_ACCURATE"),
-                )
-
-        def edit_bytes(image_bytes, expression, regions, jpeg_quality):
+        def edit_bytes(image_bytes, expression, regions, jpeg_quality, frames=None):
             def one(parts):
-                picture = photo(parts[0])
+                picture = decoded(parts[0])
                 whole = tf.reduce_max(parts[2]) * self.strength * tf.reduce_mean(parts[1]) * 127.5
                 edited = tf.cast(tf.clip_by_value(tf.round(tf.cast(picture, tf.float32) + whole), 0, 255), tf.uint8)
                 return tf.cond(
@@ -111,6 +131,7 @@ class FakeModel(tf.Module):
         return {
             "serving_default": self.edit,
             "serving_uint8": uint8,
+            "locate": locate,
             "edit_bytes": edit_bytes,
             "segment": segment,
             "analyze": analyze,
@@ -123,11 +144,14 @@ def write_export(
 ) -> Path:
     """Write EXPORT/<version>, whole or not at all, and return it; an `older` one lacks what was added since."""
     model = FakeModel(size, strength, layers)
-    functions = {
-        name: tf.function(model.endpoints()[name], autograph=False).get_concrete_function(**tensor_specs(signature))
-        for name, signature in model_signatures(description(size)).items()
-        if not older or name not in ADDED
-    }
+    functions = {}
+    for name, signature in model_signatures(description(size)).items():
+        specs = tensor_specs(signature)
+        if older:
+            specs = {key: spec for key, spec in specs.items() if key not in ADDED_INPUTS}
+        if not older or name not in ADDED:
+            function = tf.function(model.endpoints()[name], autograph=False)
+            functions[name] = function.get_concrete_function(**specs)
     aside = Path(root) / f".{version}.part"
     shutil.rmtree(aside, ignore_errors=True)
     tf.saved_model.save(model, str(aside), signatures=functions)

@@ -34,13 +34,13 @@ async def asked(address: str, photo: bytes, regions: list[str] | None) -> tuple[
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_every_door_reads_the_same(name: str, editor: Editor, client: SegHGANClient) -> None:
+def test_every_door_reads_the_same(name: str, editor: Editor, client: SegHGANClient, embedded: tuple[Any, str]) -> None:
     photo, wanted, away = ODD[name]
     pixels = np.asarray(open_picture(photo, 1_000_000).image)
     assert pixels.shape == wanted.shape
     assert np.abs(pixels.astype(int) - wanted).max() <= away
     for regions, expected in (([], pixels), (None, np.minimum(pixels.astype(int) + 64, 255))):
-        awaited, seen = asyncio.run(asked(client.target, photo, regions))
+        awaited, seen = asyncio.run(asked(embedded[1], photo, regions))
         doors = (editor.edit(photo, FULL, regions=regions), client.edit(photo, [1.0] * 3, regions), awaited)
         for edited in doors:
             np.testing.assert_array_equal(read(edited).pixels, expected)

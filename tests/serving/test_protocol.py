@@ -59,6 +59,7 @@ def request(
         "regions": np.tile(np.float32([1, 0, 0, 0]), (batch, 1)),
         "image_bytes": np.full(batch, b"", object),
         "jpeg_quality": np.zeros(batch, np.int32),
+        "frames": np.zeros((batch, 2, 3), np.float32),
     }
     names = signatures(32, 3)[signature].inputs if signature in signatures(32, 3) else ["image"]
     sent = predict_pb2.PredictRequest()

@@ -100,6 +100,7 @@ def test_photos_travel_as_base64(rest):
         "image_bytes": {"b64": base64.b64encode(photo()).decode()},
         "expression": [0, 0, 0],
         "regions": [1, 0, 0, 0],
+        "frames": [[0, 0, 0], [0, 0, 0]],
     }
     body = {"signature_name": "edit_bytes", "instances": [asked | {"jpeg_quality": 0}, asked | {"jpeg_quality": 90}]}
     status, answer = rest.predict(body)

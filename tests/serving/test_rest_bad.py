@@ -39,6 +39,7 @@ def edit(**changes):
 
 def photo(encoded, quality=0):
     one = {"image_bytes": encoded, "expression": [0, 0, 0], "regions": [1, 0, 0, 0], "jpeg_quality": quality}
+    one["frames"] = [[0, 0, 0], [0, 0, 0]]
     return {"signature_name": "edit_bytes", "instances": [one]}
 
 

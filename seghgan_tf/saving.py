@@ -1,0 +1,156 @@
+"""An edited photo into a file: in the photo's own colours and depth, with what it carried and the mark of an edited picture."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, PngImagePlugin
+
+from seghgan_tf.photos import BROKEN, Photo, Pixels, init_formats
+
+KINDS = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
+    ".avif": "AVIF", ".heic": "HEIF",
+}  # fmt: skip
+"""What is written, by a file's ending; the last two where Pillow can."""
+
+LOSSY = ("JPEG", "WEBP", "AVIF", "HEIF")
+"""Kinds of file in which every pixel may change a little, those outside an edit too."""
+
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+"""The IPTC's word for a photo that a generative model edited."""
+
+_MARK = (
+    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+    f"<Iptc4xmpExt:DigitalSourceType>{SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType></rdf:Description>"
+).encode()
+_PACKET = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+_END = b"</rdf:RDF>"
+
+
+def kind_of(path: Path | str) -> str:
+    """Return what a file of this name is, as "PNG". Raises ValueError for an ending that is not written here.
+
+    >>> kind_of("me.jpeg")
+    'JPEG'
+    """
+    init_formats()
+    known = {ending: kind for ending, kind in KINDS.items() if kind in Image.SAVE}
+    kind = known.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ValueError(f"`out` must end in {', '.join(known)}. Received: {path}")
+    return kind
+
+
+def encoded(
+    photo: Photo, pixels: Pixels, kind: str = "PNG", *, quality: int = 95, told: bool = True, mark: bool = True
+) -> bytes:
+    """Encode a photo whose pixels were edited.
+
+    `pixels` (H, W, 3) are the photo's upright sRGB pixels after the edit; where they did not change, the photo's own
+    values stay, in its own colours and depth as far as `kind` can hold them. Its colour profile is kept, and with `told`
+    its EXIF and XMP data. `mark` says in XMP, in a PNG as a text too, that a generative model edited it.
+    """
+    image = own_colors(photo, pixels)
+    if kind in ("JPEG", "WEBP", "AVIF", "HEIF") and image.mode == "I;16":
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if kind == "JPEG" and image.mode in ("RGBA", "LA"):
+        image = Image.fromarray(pixels).convert("L" if image.mode == "LA" else "RGB")
+    options: dict[str, Any] = {"exif": photo.exif} if told and photo.exif else {}
+    if photo.profile and _fits(photo.profile, image):
+        options["icc_profile"] = photo.profile
+    packet = photo.xmp if told and _END in photo.xmp else b""
+    if mark:
+        packet = marked_packet(packet)
+    if kind == "PNG":
+        options |= {"pnginfo": _png_texts(packet, mark), "compress_level": 4}
+    elif kind == "TIFF":
+        tags = Image.Exif()
+        tags.load(options.pop("exif", b"") or b"Exif\0\0")
+        if packet:
+            tags[700] = packet
+        options |= {"compression": "tiff_deflate", "exif": tags}
+    else:
+        options |= {"quality": quality} | ({"xmp": packet} if packet else {})
+        options |= {"subsampling": 0} if kind == "JPEG" else {}
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def marked_packet(packet: bytes) -> bytes:
+    """Return an XMP packet, a new one where it is empty, that says that a generative model edited the picture."""
+    return (packet or _PACKET).replace(_END, _MARK + _END, 1)
+
+
+def own_colors(photo: Photo, pixels: Pixels) -> Image.Image:
+    """Return edited pixels in the photo's own colours and depth: grey stays grey, transparency and 16-bit grey are kept."""
+    own = photo.own
+    if own is None:
+        return Image.fromarray(pixels)
+    changed = (pixels != photo.pixels).any(-1)
+    if own.mode in ("L", "1") or own.mode.startswith("I;16"):
+        return _grey(own, _luma(pixels) - _luma(photo.pixels), changed)
+    if own.mode in ("LA", "La"):
+        grey, alpha = own.convert("LA").split()
+        edited = _grey(grey, _luma(pixels) - _luma(photo.pixels), changed)
+        edited.putalpha(alpha)
+        return edited
+    if own.mode in ("RGB", "RGBA", "RGBa", "P", "PA"):
+        layer = own.convert("RGBA")
+        opacity = np.asarray(layer.getchannel("A"), np.float32)[..., None] / 255
+        clear = (pixels - 255 * (1 - opacity)) / np.maximum(opacity, 1 / 255)
+        asked = Image.fromarray(np.clip(np.round(clear), 0, 255).astype(np.uint8))
+        kept = np.asarray(layer)[..., :3]
+        values = np.where(changed[..., None], np.asarray(_to_profile(asked, photo.profile)), kept)
+        result = Image.fromarray(values)
+        if (opacity < 1).any():
+            result.putalpha(layer.getchannel("A"))
+        return result
+    return Image.fromarray(pixels)
+
+
+def _luma(pixels: Pixels) -> NDArray[np.int32]:
+    return np.asarray(Image.fromarray(pixels).convert("L"), np.int32)
+
+
+def _grey(own: Image.Image, change: NDArray[np.int32], changed: NDArray[np.bool_]) -> Image.Image:
+    """Add a change of brightness, in steps of 8 bits, to grey values of 8 or 16 bits."""
+    deep = own.mode.startswith("I;16")
+    values = np.asarray(own if deep else own.convert("L")).astype(np.int32)
+    step, most, kind = (257, 65535, np.uint16) if deep else (1, 255, np.uint8)
+    return Image.fromarray(np.clip(values + np.where(changed, change * step, 0), 0, most).astype(kind))
+
+
+def _fits(profile: bytes, image: Image.Image) -> bool:
+    try:
+        space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
+    except (ImageCms.PyCMSError, *BROKEN):
+        return False
+    return bool(space == {"RGB": "RGB", "RGBA": "RGB"}.get(image.mode, "GRAY"))
+
+
+def _to_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return sRGB colours as the profile's numbers, or as they are where it has none that fits."""
+    try:
+        target = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(target).lower():
+            return image
+        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image
+    except (ImageCms.PyCMSError, *BROKEN):
+        return image
+
+
+def _png_texts(packet: bytes, mark: bool) -> PngImagePlugin.PngInfo:
+    texts = PngImagePlugin.PngInfo()
+    if packet:
+        texts.add_itxt("XML:com.adobe.xmp", packet.decode(errors="replace"))
+    if mark:
+        texts.add_text("Comment", f"Edited by a generative model (SegHGAN-TF): {SOURCE_TYPE}")
+    return texts

@@ -1,0 +1,155 @@
+"""`seghgan edit` and `seghgan analyze`: one photo, folders, pipes, sheets and sequences, and what is refused in words."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from seghgan_tf.cli import app
+from seghgan_tf.photos import read
+from seghgan_tf.saving import SOURCE_TYPE
+from tests.photo_files import ODD, SMOOTH
+
+UNITS = ("--au", "AU06=5", "--au", "AU12=5", "--au", "AU25=5")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    path.write_bytes(ODD["png"][0])
+    return path
+
+
+@pytest.fixture
+def run(export_v1: Path) -> Any:
+    def run(*arguments: Any, command: str = "edit", given: bytes | None = None) -> Result:
+        words = [command, *map(str, arguments), "--export", str(export_v1)]
+        return CliRunner().invoke(app, words, input=given)
+
+    return run
+
+
+def opened(path: Path) -> Image.Image:
+    return Image.open(io.BytesIO(path.read_bytes()))
+
+
+def brighter(by: int) -> np.ndarray:
+    return np.clip(SMOOTH.astype(int) + by, 0, 255)
+
+
+def test_a_photo_becomes_a_file_of_the_kind_that_its_name_says(run: Any, photo: Path, tmp_path: Path) -> None:
+    for name, kind in (("a.png", "PNG"), ("b.jpg", "JPEG"), ("c.webp", "WEBP"), ("d.tif", "TIFF")):
+        done = run(photo, "--out", tmp_path / "new" / name, *UNITS)
+        assert done.exit_code == 0, done.output
+        image = opened(tmp_path / "new" / name)
+        assert image.format == kind
+        assert np.abs(np.asarray(image.convert("RGB")).astype(int) - brighter(64)).max() < 12
+        assert SOURCE_TYPE.encode() in (tmp_path / "new" / name).read_bytes()
+    assert run(photo, "--out", tmp_path / "e.png", *UNITS, "--no-mark").exit_code == 0
+    assert SOURCE_TYPE.encode() not in (tmp_path / "e.png").read_bytes()
+
+
+def test_strength_goes_part_of_the_way_from_what_is_seen(run: Any, photo: Path, tmp_path: Path) -> None:
+    seen = SMOOTH.reshape(-1, 3).mean(0) / 255
+    run(photo, "--out", tmp_path / "half.png", *UNITS, "--strength", "0.5")
+    asked = seen + 0.5 * (1 - seen)
+    half = read((tmp_path / "half.png").read_bytes()).pixels
+    np.testing.assert_allclose(half, brighter(0) + 63.75 * asked.mean(), atol=0.6)
+
+
+def test_a_folder_becomes_a_folder_and_a_table_of_faces(run: Any, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("lying on its side", "cut-out", "bmp"):
+        (folder / {"bmp": "c.bmp", "cut-out": "b.png"}.get(name, "a.jpg")).write_bytes(ODD[name][0])
+    (folder / "text.jpg").write_text("no photo")
+    done = run(folder, "--out", out, *UNITS)
+    assert done.exit_code == 1
+    assert "3 of 4 photos" in done.output
+    rows = list(csv.DictReader((out / "edits.csv").read_text().splitlines()))
+    assert [row["edited"] for row in rows] == ["a.jpg", "b.png", "c.png", ""]
+    assert [row["face"] for row in rows] == ["1", "1", "1", ""]
+    assert "must be a picture" in rows[3]["note"]
+    assert opened(out / "a.jpg").size == (48, 64)
+    assert opened(out / "b.png").mode == "RGBA"
+
+
+def test_pipes(run: Any) -> None:
+    done = run("-", "--out", "-", *UNITS, given=ODD["png"][0])
+    assert done.exit_code == 0
+    np.testing.assert_array_equal(read(done.stdout_bytes).pixels, brighter(64))
+    done = run("-", "--out", "-", *UNITS, given=ODD["jpeg"][0])
+    assert done.stdout_bytes.startswith(b"\xff\xd8\xff")
+
+
+def test_another_photo_gives_its_expression(run: Any, photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.png"
+    Image.new("RGB", (40, 40), (255, 255, 255)).save(other)
+    assert run(photo, "--out", tmp_path / "a.png", "--from", other).exit_code == 0
+    np.testing.assert_array_equal(read((tmp_path / "a.png").read_bytes()).pixels, brighter(64))
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp"])
+def test_a_sequence_moves_there_and_back(run: Any, photo: Path, tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"a.{ending}"
+    assert run(photo, "--out", out, *UNITS, "--sequence", "4").exit_code == 0
+    image = opened(out)
+    assert image.n_frames == 6
+    means = []
+    for i in range(6):
+        image.seek(i)
+        means.append(np.asarray(image.convert("RGB")).mean())
+    assert means[0] < means[1] < means[2] < means[3]
+    assert means[4] == pytest.approx(means[2], abs=1)
+    assert SOURCE_TYPE.encode() in out.read_bytes()
+
+
+def test_a_sheet_needs_a_model_that_can_show_emotions(run: Any, photo: Path, tmp_path: Path) -> None:
+    done = run(photo, "--out", tmp_path / "a.png", "--sheet")
+    assert done.exit_code == 0, done.output
+    sheet = opened(tmp_path / "a.png")
+    assert sheet.width == 3 * (64 + 8) + 8
+
+
+def test_a_region_in_a_lossy_file_is_warned_about(run: Any, photo: Path, tmp_path: Path) -> None:
+    assert "lossy" in run(photo, "--out", tmp_path / "a.jpg", *UNITS, "--region", "mouth").stderr
+    assert "lossy" not in run(photo, "--out", tmp_path / "a.png", *UNITS, "--region", "mouth").stderr
+    assert "lossy" not in run(photo, "--out", tmp_path / "a.jpg", *UNITS).stderr
+
+
+def test_analyze_shows_each_face(run: Any, photo: Path) -> None:
+    done = run(photo, command="analyze")
+    assert done.exit_code == 0
+    assert "face 1: 64 x 48 px at 0, 0" in done.stdout
+    assert "AU12" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--out", "a.xyz", *UNITS], "must end in .png"),
+        (["--out", "a.png", *UNITS, "--face", "first"], "--face must be largest"),
+        (["--out", "a.png", *UNITS, "--face", "3"], "must be 1 to 1"),
+        (["--out", "a.png", *UNITS, "--frame", "left"], "--frame must be centre"),
+        (["--out", "a.png", *UNITS, "--emotion", "happy"], "give --au"),
+        (["--out", "a.png", *UNITS, "--sequence", "3"], "writes .gif or .webp"),
+        (["--out", "a.png", *UNITS, "--region", "chin"], "must be among"),
+    ],
+)
+def test_wrong_words_are_refused(run: Any, photo: Path, tmp_path: Path, words: list[str], told: str) -> None:
+    out = tmp_path / words[1]
+    done = run(photo, "--out", out, *words[2:])
+    assert done.exit_code != 0
+    assert told in " ".join(f"{done.output} {done.exception}".replace("│", " ").split())
+    assert not out.exists()
+
+
+def test_many_photos_need_a_folder(run: Any, photo: Path, tmp_path: Path) -> None:
+    done = run(photo, photo, "--out", tmp_path / "a.png", *UNITS)
+    assert done.exit_code == 2
+    assert "folder for several" in " ".join(done.output.replace("│", " ").split())

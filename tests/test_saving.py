@@ -1,0 +1,140 @@
+"""An edited photo keeps its own colours, depth and data, and says inside the file that it was edited."""
+
+import io
+import struct
+import xml.etree.ElementTree as ET
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seghgan_tf.photos import read
+from seghgan_tf.saving import SOURCE_TYPE, encoded, kind_of
+from tests.photo_files import GREY, ODD, SMOOTH, oriented, saved
+
+
+def png_chunks(file):
+    """Yield a PNG's chunks, as the standard has them."""
+    place = 8
+    while place < len(file):
+        length, kind = struct.unpack_from(">I4s", file, place)
+        yield kind, file[place + 8 : place + 8 + length]
+        place += 12 + length
+
+
+def xmp_of(file, kind):
+    """Return the XMP packet of a file, read from its bytes without Pillow."""
+    if kind == "PNG":
+        texts = [body for name, body in png_chunks(file) if name == b"iTXt" and body.startswith(b"XML:com.adobe.xmp\0")]
+        assert len(texts) == 1
+        packed = texts[0][len(b"XML:com.adobe.xmp\0")]
+        text = texts[0].split(b"\0", 5)[-1]
+        return zlib.decompress(text) if packed else text
+    if kind == "JPEG":
+        place = 2
+        while file[place + 1] != 0xDA:
+            length = struct.unpack_from(">H", file, place + 2)[0]
+            body = file[place + 4 : place + 2 + length]
+            if file[place + 1] == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
+                return body.split(b"\0", 1)[1]
+            place += 2 + length
+        return None
+    start = file.find(b"<x:xmpmeta")
+    return file[start : file.find(b"</x:xmpmeta>") + 12] if start >= 0 else None
+
+
+def source_types(packet):
+    root = ET.fromstring(packet)
+    return [node.text for node in root.iter("{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType")]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_not_edited_keeps_its_very_values(name, kind):
+    photo = read(ODD[name][0])
+    again = read(encoded(photo, photo.pixels, kind))
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_edited_comes_back_as_edited(name):
+    photo = read(ODD[name][0])
+    pixels = photo.pixels.copy()
+    clear = name.startswith("cut-out")
+    grey = photo.own is not None and photo.own.mode in ("L", "1", "I;16", "I;16B")
+    pixels[10:20, 30:40] = 100 if grey else (120, 90, 70)
+    again = read(encoded(photo, pixels))
+    away = np.abs(again.pixels.astype(int) - pixels)
+    assert away[10:20, 30:40].max() <= (2 if photo.profile or grey else 0)
+    away[10:20, 30:40] = 0
+    assert away.max() == 0
+    assert (again.own is not None and again.own.mode == "RGBA") == clear
+
+
+def test_grey_depth_transparency_and_profile_stay():
+    deep = np.asarray(Image.fromarray(GREY.astype(np.uint16) * 257 + 100))
+    photo = read(ODD["16-bit grey png"][0])
+    pixels = photo.pixels.copy()
+    pixels[:5] += 10
+    kept = np.asarray(Image.open(io.BytesIO(encoded(photo, pixels))))
+    assert kept.dtype == np.uint16
+    np.testing.assert_array_equal(kept[5:], deep[5:])
+    np.testing.assert_array_equal(kept[:5], deep[:5] + 2570)
+    assert Image.open(io.BytesIO(encoded(read(ODD["grey"][0]), read(ODD["grey"][0]).pixels))).mode == "L"
+    cut = read(ODD["cut-out"][0])
+    alpha = np.asarray(Image.open(io.BytesIO(encoded(cut, cut.pixels))))[..., 3]
+    assert (alpha[:, :20] == 0).all()
+    assert (alpha[:, 20:] == 255).all()
+    swapped = read(ODD["other profile"][0])
+    again = Image.open(io.BytesIO(encoded(swapped, swapped.pixels)))
+    assert again.info["icc_profile"] == swapped.profile
+    np.testing.assert_array_equal(np.asarray(again), SMOOTH)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_exif_is_kept_without_its_turn_or_stripped(kind):
+    photo = read(ODD["lying on its side"][0])
+    again = Image.open(io.BytesIO(encoded(photo, photo.pixels, kind)))
+    assert again.size == (48, 64)
+    assert again.getexif()[0x010F] == "a camera"
+    assert again.getexif().get(0x0112, 1) == 1
+    bare = encoded(photo, photo.pixels, kind, told=False)
+    assert 0x010F not in Image.open(io.BytesIO(bare)).getexif()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_the_mark_is_in_the_file_unless_it_is_not_wanted(kind):
+    photo = read(ODD["jpeg"][0])
+    file = encoded(photo, photo.pixels, kind)
+    assert source_types(xmp_of(file, kind)) == [SOURCE_TYPE]
+    if kind == "PNG":
+        assert any(name == b"tEXt" and SOURCE_TYPE.encode() in body for name, body in png_chunks(file))
+    assert SOURCE_TYPE.encode() not in encoded(photo, photo.pixels, kind, mark=False)
+
+
+def test_the_mark_joins_what_the_photo_says_already():
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="mine"/></rdf:RDF></x:xmpmeta>'
+    )
+    photo = read(saved(Image.fromarray(SMOOTH), "JPEG", xmp=packet, exif=oriented(1)))
+    told = xmp_of(encoded(photo, photo.pixels, "JPEG"), "JPEG")
+    assert b'dc:source="mine"' in told
+    assert source_types(told) == [SOURCE_TYPE]
+    assert b"mine" not in encoded(photo, photo.pixels, "JPEG", told=False)
+
+
+def test_the_small_picture_inside_exif_goes():
+    exif = oriented(1)
+    exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
+    photo = read(saved(Image.fromarray(SMOOTH), "JPEG", exif=exif))
+    kept = Image.open(io.BytesIO(encoded(photo, photo.pixels, "JPEG"))).getexif()
+    assert kept.get_ifd(0x8769)[0x9003] == "2026:01:02 03:04:05"
+    assert not kept.get_ifd(1)
+
+
+def test_an_unknown_ending_is_refused():
+    assert kind_of("a.TIFF") == "TIFF"
+    with pytest.raises(ValueError, match=r"must end in \.png, .*Received: a.xyz"):
+        kind_of("a.xyz")

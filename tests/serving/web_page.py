@@ -105,7 +105,7 @@ def serve(config: Path, folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
     with log.open("w") as file:
         process = subprocess.Popen(command, stderr=file, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not ports.exists():
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(log.read_text()[-800:])

@@ -2,13 +2,17 @@
 
 import datetime
 import http.client
+import json
 import ssl
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from serving import cli
 from serving.client import TLS, ClientError, Retry, SegHGANClient
 
 trustme = pytest.importorskip("trustme", reason="makes certificates: pip install trustme (extra dev)")
@@ -167,3 +171,26 @@ def test_rest_speaks_tls_alone_where_grpc_does_and_takes_a_renewed_certificate(
             plain.getresponse()
         plain.close()
     assert serials[0] != serials[1]
+
+
+def test_status_and_bench_serve_take_certificates_and_a_version(
+    run_server: Any, export: Path, certificates: Certificates
+) -> None:
+    shown = certificates.client()
+    files = [certificates.folder / f"shown-{name}.pem" for name in ("ca", "cert", "key")]
+    for path, pem in zip(files, (shown.ca, shown.cert, shown.key), strict=True):
+        path.write_bytes(pem or b"")
+    flags = [
+        part for name, path in zip(("ca", "cert", "key"), files, strict=True) for part in (f"--tls-{name}", str(path))
+    ]
+    app = typer.Typer()
+    app.command()(cli.status)
+    app.command()(cli.bench_serve)
+    ca = certificates.folder / "clients.pem"
+    with run_server(model_dir=export, **certificates.settings, tls_client_ca=ca) as (_, address):
+        asked = ["--server", address, "--version", "1", *flags]
+        assert "version 1: AVAILABLE  <- answers" in CliRunner().invoke(app, ["status", *asked]).output
+        measured = CliRunner().invoke(app, ["bench-serve", *asked, "--clients", "1", "--seconds", "0.2"])
+        assert json.loads(measured.output)["errors"] == {}
+        byname = CliRunner().invoke(app, ["status", *asked, "--tls-server-name", "elsewhere"])
+        assert isinstance(byname.exception, ClientError)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seghgan_tf import quiet
+from serving.cli import Ca, Cert, Key, Label, ServerName, Version, tls_of
 
 if TYPE_CHECKING:
     from seghgan_tf.editing import Editor, Face
@@ -88,6 +89,12 @@ def edit(
     export_dir: Export = None,
     server: Server = None,
     model: Model = "seghgan",
+    version: Version = None,
+    label: Label = None,
+    tls_ca: Ca = None,
+    tls_cert: Cert = None,
+    tls_key: Key = None,
+    tls_server_name: ServerName = "",
     space: Space = None,
 ) -> None:
     """Find faces in photos and edit their expression, in this process or over gRPC; everything else stays as it is.
@@ -102,7 +109,8 @@ def edit(
     face = _which(face, frame)
     _check_out(out, sheet, sequence, region is not None)
     found = list(_found(photos))
-    editor = _editor(export_dir, server, model, space)
+    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
+    editor = _editor(export_dir, server, space, {"tls": tls, "model": model, "version": version, "label": label})
     settings = Settings(wish.filled(editor), region, face, quality, exif, mark, sheet, sequence)
     if len(found) == 1 and not (out.is_dir() or any(path.is_dir() for path in photos)):
         _one(editor, found[0], out, settings)
@@ -118,6 +126,12 @@ def analyze(
     export_dir: Export = None,
     server: Server = None,
     model: Model = "seghgan",
+    version: Version = None,
+    label: Label = None,
+    tls_ca: Ca = None,
+    tls_cert: Cert = None,
+    tls_key: Key = None,
+    tls_server_name: ServerName = "",
     space: Space = None,
 ) -> None:
     """Show where the faces of a photo are and which expression the model sees in each."""
@@ -127,7 +141,8 @@ def analyze(
     from seghgan_tf.expressions import AU_NAMES
     from seghgan_tf.photos import read
 
-    editor = _editor(export_dir, server, model, space)
+    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
+    editor = _editor(export_dir, server, space, {"tls": tls, "model": model, "version": version, "label": label})
     opened = read(_bytes(photo))
     faces = editor.chosen(opened, _which(face, frame))
     for number, one in enumerate(faces, 1):
@@ -245,7 +260,7 @@ def _many(editor: "Editor", photos: list[Path], out: Path, settings: Any) -> Non
         raise typer.Exit(1)
 
 
-def _editor(export_dir: Path | None, server: str | None, model: str, space: str | None) -> "Editor":
+def _editor(export_dir: Path | None, server: str | None, space: str | None, asked: dict[str, Any]) -> "Editor":
     if (export_dir is None) == (server is None):
         raise typer.BadParameter("give --export DIR to edit in this process, or --server HOST:PORT")
     if export_dir is not None:
@@ -258,7 +273,7 @@ def _editor(export_dir: Path | None, server: str | None, model: str, space: str 
     from serving.client import SegHGANClient
     from serving.signature import REGIONS
 
-    client = SegHGANClient(str(server), model=model)
+    client = SegHGANClient(str(server), **asked)
     served = client.served()
     expression = expression_space(space) if space else labelled_space(client.labels())
     if expression.size != served.expression_size:

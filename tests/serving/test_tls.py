@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
+from seghgan_tf.cli import app as seghgan
 from serving import cli
 from serving.client import TLS, ClientError, Retry, SegHGANClient
 
@@ -173,7 +175,7 @@ def test_rest_speaks_tls_alone_where_grpc_does_and_takes_a_renewed_certificate(
     assert serials[0] != serials[1]
 
 
-def test_status_and_bench_serve_take_certificates_and_a_version(
+def test_status_bench_serve_and_edit_take_certificates_and_a_version(
     run_server: Any, export: Path, certificates: Certificates
 ) -> None:
     shown = certificates.client()
@@ -192,5 +194,11 @@ def test_status_and_bench_serve_take_certificates_and_a_version(
         assert "version 1: AVAILABLE  <- answers" in CliRunner().invoke(app, ["status", *asked]).output
         measured = CliRunner().invoke(app, ["bench-serve", *asked, "--clients", "1", "--seconds", "0.2"])
         assert json.loads(measured.output)["errors"] == {}
+        photo, out = certificates.folder / "photo.png", certificates.folder / "out.png"
+        Image.new("RGB", (48, 48), (90, 120, 150)).save(photo)
+        wish = ["edit", str(photo), "--out", str(out), "--au", "AU12=5", "--frame", "centre", *asked]
+        edited = CliRunner().invoke(seghgan, wish)
+        assert edited.exit_code == 0, edited.output
+        assert out.is_file()
         byname = CliRunner().invoke(app, ["status", *asked, "--tls-server-name", "elsewhere"])
         assert isinstance(byname.exception, ClientError)

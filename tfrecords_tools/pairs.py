@@ -71,6 +71,7 @@ def convert_pairs(
         raise ValueError(f"`size` must be even, 64 to 1024 pixels. Received: {size}")
     photos, rejected = read_photos(dataset, source, actions, options or {})
     make: Callable[[Any], Made]
+    work: Sequence[Any]
     if taught:
         sitters = find_sitters(photos)
         splits = split_people(len(sitters))
@@ -82,7 +83,8 @@ def convert_pairs(
     }  # fmt: skip
     records: dict[str, list[Face]] = {split: [] for split in SPLITS}
     tallies = {split: Tally() for split in SPLITS}
-    for done, (split, made) in enumerate(zip(splits, map_in_processes(make, work, workers), strict=True), 1):
+    results = map_in_processes(make, list[Any](work), workers)
+    for done, (split, made) in enumerate(zip(splits, results, strict=True), 1):
         records[split] += made.faces
         tallies[split].update({"class_pixels": made.pixels})
         rejected += made.rejected

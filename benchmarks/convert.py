@@ -28,7 +28,7 @@ DISTINCT = 48
 CHILD = """
 import json, sys, time
 from tfrecords_tools.faces import Picturing
-from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 
 source, output, size, workers, shard_size = sys.argv[1:]

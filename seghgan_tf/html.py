@@ -17,20 +17,24 @@ img { image-rendering: pixelated; max-width: none; border-radius: 4px; } .curves
 .curve { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .8rem; }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; } th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right; }
 th:first-child, td:first-child { text-align: left; } .pass { color: #1a7f4b; } .fail { color: #c0342b; font-weight: 600; }
+.scroll { overflow-x: auto; } h1 { overflow-wrap: anywhere; } svg.bars { display: block; fill: var(--a); }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 6px; } .sheet img { display: block; width: 100%; }
+.swatch { display: inline-block; width: .9em; height: .9em; margin-right: .5em; vertical-align: -1px; border: 1px solid var(--soft); }
+.bar { background: var(--a); height: .8em; display: block; min-width: 1px; width: min(20rem, 40vw); } .shade { padding: .3rem; }
 .heads { display: flex; font-size: .72rem; color: var(--soft); } .heads span { text-align: center; flex: none; }
 """.strip()
 
 
+class Markup(str):
+    """HTML that is safe to use as it is."""
+
+
 def image(pixels: Pixels, caption: str, zoom: float = 1, heads: Sequence[str] = (), column: int = 0) -> str:
     """Return a figure with an embedded PNG; `heads` stand above its columns, each `column` CSS pixels wide."""
-    data = base64.b64encode(png(pixels)).decode()
     above = "".join(f'<span style="width:{column}px">{html.escape(head)}</span>' for head in heads)
     size = f'width="{pixels.shape[1] * zoom:.0f}" height="{pixels.shape[0] * zoom:.0f}"'
-    text = html.escape(caption)
-    return (
-        f'<figure><div class="heads">{above}</div><img {size} alt="{text}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
+    shown = picture(pixels, caption).replace("<img", f"<img {size}")
+    return f'<figure><div class="heads">{above}</div>{shown}<figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -40,11 +44,40 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         for row in rows
     ]
     body = "".join(f"<tr>{row}</tr>" for row in cells)
-    return f"<table><tr>{''.join(f'<th>{html.escape(head)}</th>' for head in heads)}</tr>{body}</table>"
+    head = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
-class Markup(str):
-    """HTML that is safe to use as it is."""
+def picture(pixels: Pixels, alt: str) -> Markup:
+    """Return pixels as an embedded PNG with nothing around it."""
+    return Markup(
+        f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png(pixels)).decode()}">'
+    )
+
+
+def bar(share: float) -> Markup:
+    """Return a bar of a share, 0 to 1, of the width that bars have."""
+    return Markup(f'<span class="bar" style="width:calc({share:.3f} * min(20rem, 40vw))"></span>')
+
+
+def histogram(counts: Sequence[int], said: str) -> Markup:
+    """Return bars as SVG; their heights are square roots of the counts, so that rare ones are seen."""
+    width, height = 200, 40
+    step, top = width / len(counts), max(*counts, 1)
+    tall = [height * (count / top) ** 0.5 for count in counts]
+    bars = "".join(
+        f'<rect x="{i * step:.1f}" y="{height - each:.1f}" width="{step - 1:.1f}" height="{each:.1f}"/>'
+        for i, each in enumerate(tall)
+    )
+    said = html.escape(said)
+    return Markup(
+        f'<svg class="bars" width="{width}" height="{height}" role="img" aria-label="{said}"><title>{said}</title>{bars}</svg>'
+    )
+
+
+def paragraph(text: str) -> Markup:
+    """Return text as a paragraph."""
+    return Markup(f"<p>{html.escape(text)}</p>")
 
 
 def verdict(passed: bool) -> Markup:
@@ -87,5 +120,7 @@ def write(path: Path, title: str, parts: Sequence[str]) -> None:
     body = "\n".join(parts)
     path.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>\n{body}</html>\n"
+        f'<link rel="icon" href="data:,"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+        f"<main><h1>{html.escape(title)}</h1>\n{body}</main></html>\n",
+        encoding="utf-8",
     )

@@ -17,7 +17,24 @@ Pixels = NDArray[np.uint8]
 MIN_SIDE, MAX_PIXELS = 16, 50_000_000
 """Smallest side and largest area of a photo that is edited, in pixels."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif", ".heic")
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".ppm",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".jfif",
+    ".jpe",
+    ".mpo",
+    ".jp2",
+)
 """File endings that count as photos when a folder is searched."""
 
 BROKEN = (
@@ -26,7 +43,7 @@ BROKEN = (
 )  # fmt: skip
 """What Pillow's decoders raise for broken files."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "HEIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "HEIF", "JPEG2000")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 _TOLD = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432)
 """EXIF tags outside the folders that are kept: description, camera, resolution, software, time, author, copyright."""

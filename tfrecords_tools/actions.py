@@ -1,5 +1,6 @@
 """Action units: OpenFace 2's CSV files, checked, kept on disk, and joined to photos by name."""
 
+import dataclasses
 import json
 import math
 import os
@@ -10,12 +11,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seghgan_tf.expressions import AUS, MAX_INTENSITY
-from seghgan_tf.photos import SUFFIXES
-from tfrecords_tools.photo import Photo, Reason, Reject, readable
+from tfrecords_tools.photo import Note, Photo, Reason, Reject, readable
+from tfrecords_tools.readers.files import same
 from tfrecords_tools.tables import SURPLUS, read_table
+
+FRAMES = (".jpg", ".jpeg", ".png", ".bmp")
+"""Endings, small letters alone, of the pictures that OpenFace takes for frames of a folder (its SequenceCapture::OpenImageSequence)."""
 
 SCALE_SAMPLE = 20
 """Rows from which on a table whose intensities never exceed 1 is taken for one in 0..1."""
+
+
+_BY_KEY = "SELECT key, cells, photo FROM row WHERE key = ? LIMIT 2"
+_BY_SAME = "SELECT key, cells, photo FROM row WHERE same = ? LIMIT 2"
 
 
 class ActionTable(NamedTuple):
@@ -35,7 +43,7 @@ class ActionTable(NamedTuple):
 
 class _Row(NamedTuple):
     key: str
-    values: list[str]
+    values: dict[str, str]
     usable: bool
     confidence: float
 
@@ -43,30 +51,31 @@ class _Row(NamedTuple):
 class Actions:
     """The rows of an `ActionTable`, in a database beside the conversion's journal so that memory stays bounded.
 
-    After `load`, `columns` names the action units that every row has. The tables of OpenFace that are understood:
-    one with a `filename` column (several photos); one a photo (`FaceLandmarkImg`: the CSV is named after the photo; of several
-    faces the most confident counts); one a folder of frames (`FeatureExtraction -fdir`: the CSV is named after the folder
-    and `frame` counts its images in order of their names, from 1). Layout after OpenFace's wiki, page "Output Format".
+    After `load`, `columns` names the action units that every table has. The tables of OpenFace that are understood:
+    one with a `filename` column (several photos); one a photo (`FaceLandmarkImg`, `FeatureExtraction -f`: the CSV is named after the photo;
+    of several faces the most confident counts); one a folder of frames (`FeatureExtraction -fdir`: the CSV is named after the folder
+    and `frame` counts its images, of FRAMES, in order of their names, from 1). Layout after OpenFace's wiki, page "Output Format".
     """
 
     def __init__(self, database: Path) -> None:
         self.columns: tuple[str, ...] = ()
         self.counts: Counter[str] = Counter()
         self._frames: tuple[str, dict[str, int]] = ("", {})
-        self._sequences = False
         self._scaled = 1.0
         database.unlink(missing_ok=True)
         self._db = sqlite3.connect(database)
-        self._db.execute("PRAGMA synchronous=OFF")
-        self._db.execute(
-            "CREATE TABLE row(key TEXT PRIMARY KEY, confidence REAL, cells TEXT, photo TEXT) WITHOUT ROWID"
-        )
+        self._db.executescript("""
+            PRAGMA synchronous=OFF;
+            CREATE TABLE row(key TEXT PRIMARY KEY, same TEXT, confidence REAL, cells TEXT, photo TEXT) WITHOUT ROWID;
+            CREATE INDEX row_same ON row(same);
+            CREATE TABLE sequence(base TEXT PRIMARY KEY, last INTEGER) WITHOUT ROWID;
+        """)
 
     def load(self, table: ActionTable) -> None:
         """Read the table(s). Raises ValueError for missing columns, a wrong scale, or tables that do not say what they describe."""
         root = Path(table.path)
         common: set[str] | None = None
-        largest, usable = 0.0, 0
+        largest, usable, whole = 0.0, 0, 0
         for file in _tables(root):
             base = file.relative_to(root).with_suffix("").as_posix() if root.is_dir() else file.stem
             header, rows = read_table(file)
@@ -75,35 +84,46 @@ class Actions:
                 raise ValueError(
                     f"`actions` must have columns AU01_r, ... as OpenFace 2 writes with -aus. Received: {file}"
                 )
-            self._sequences = self._sequences or ("frame" in header and "filename" not in header)
             common = set(found) if common is None else common & set(found)
             for cells in rows:
                 row = _row(cells, found, base, table.min_confidence, file)
-                numbers = [value for cell in row.values if (value := _number(cell)) is not None]
+                numbers = {unit: value for unit, cell in row.values.items() if (value := _number(cell)) is not None}
                 if row.usable and numbers:
-                    largest, usable = max(largest, *numbers), usable + 1
-                self._insert(row, found, file)
+                    largest, usable = max(largest, *numbers.values()), usable + 1
+                    whole += numbers.keys() >= set(table.units)
+                self._insert(row, file)
         self._db.commit()
         if common is None:
             raise ValueError(f"`actions` must be a CSV file or a folder with some. Received: {root}, which has none")
-        self._choose(table, common)
+        self._choose(table, common, usable, whole)
         self._check_scale(table, largest, usable)
 
-    def _insert(self, row: _Row, units: Sequence[str], file: Path) -> None:
-        cells = dict(zip(units, row.values, strict=True)) if row.usable else None
+    def _insert(self, row: _Row, file: Path) -> None:
         key = readable(row.key)
         seen = self._db.execute("SELECT confidence FROM row WHERE key = ?", (key,)).fetchone()
         if seen and "\0" not in key:
             raise ValueError(f"`actions` must describe each photo once. Received: {key} twice, again in {file}")
         if seen is None or row.confidence > seen[0]:
-            self._db.execute("REPLACE INTO row VALUES (?, ?, ?, NULL)", (key, row.confidence, json.dumps(cells)))
+            cells = json.dumps(row.values if row.usable else None)
+            self._db.execute("REPLACE INTO row VALUES (?, ?, ?, ?, NULL)", (key, same(key), row.confidence, cells))
+        base, _, frame = key.partition("\0")
+        if frame:
+            self._db.execute(
+                "INSERT INTO sequence VALUES (?1, ?2) ON CONFLICT DO UPDATE SET last = max(last, ?2)",
+                (base, int(frame)),
+            )
 
-    def _choose(self, table: ActionTable, common: set[str]) -> None:
+    def _choose(self, table: ActionTable, common: set[str], usable: int, whole: int) -> None:
         missing = [unit for unit in table.units if unit not in common]
         if missing:
             raise ValueError(
                 f"`au` must name action units that the table has ({', '.join(unit for unit in AUS if unit in common)}); "
                 f"an absent column is unknown, never zero. Received: {', '.join(missing)}"
+            )
+        if table.units and usable and not whole:
+            raise ValueError(
+                f"`au` must name action units that some row of {table.path} has together; ask for fewer. "
+                f"Received: {', '.join(table.units)}, of which each row lacks one"
             )
         self.columns = tuple(table.units or (unit for unit in AUS if unit in common))
 
@@ -116,23 +136,35 @@ class Actions:
             )
         self._scaled = MAX_INTENSITY / (table.scale or MAX_INTENSITY)
 
-    def join(self, entries: Iterable[Photo | Reject]) -> Iterator[Photo | Reject]:
+    def join(self, entries: Iterable[Photo | Reject | Note]) -> Iterator[Photo | Reject | Note]:
         """Give each photo the action units of its row; a bad row rejects its photo; photos without a row stay without.
 
-        `counts` then holds how many were joined, had no row, or had a row without a face.
+        Notes at the end say how many were joined, had no row, or had a row without a face, and how many rows had no photo. Raises
+        ValueError where no photo at all has a row, and for a folder of frames that is not the one that was measured.
         """
         for entry in entries:
             yield self._joined(entry) if isinstance(entry, Photo) else entry
+        if self.counts and not self.counts["photos joined"] and not self.counts["photos without a face"]:
+            example = self._db.execute("SELECT key FROM row LIMIT 1").fetchone()
+            raise ValueError(
+                "`actions` must name the data set's photos. Received: a table none of whose rows does; "
+                f"its first is {_shown(example[0]) if example else 'missing'!r}"
+            )
+        self.counts["rows without a photo"] = self._db.execute(
+            "SELECT count(*) FROM row WHERE photo IS NULL"
+        ).fetchone()[0]
+        yield from (Note(f"action units: {text}", count) for text, count in sorted(self.counts.items()))
 
     def _joined(self, photo: Photo) -> Photo | Reject:
         stem = os.path.splitext(photo.name)[0]
         keys = [photo.name, os.path.basename(photo.name), f"{stem}\0", f"{os.path.basename(stem)}\0"]
-        cells, known = self._claim(keys + (self._frame_keys(photo) if self._sequences else []), photo)
+        keys += [f"{base}\0001" for base in (stem, os.path.basename(stem)) if self._last(base) == 1]
+        known, cells = self._claim(keys + self._frame_keys(photo), photo)
         if not known:
-            self.counts["without a row"] += 1
+            self.counts["photos without a row"] += 1
             return photo
         if cells is None:
-            self.counts["without a face"] += 1
+            self.counts["photos without a face"] += 1
             return photo
         aus = {}
         for unit in self.columns:
@@ -141,46 +173,56 @@ class Actions:
                 continue
             value = _number(cell)
             if value is None:
-                return Reject(readable(photo.name), Reason.NOT_A_NUMBER, f"{unit} is {cell}")
+                return photo.reject(Reason.NOT_A_NUMBER, f"{unit} is {cell}")
             value *= self._scaled
             if not 0 <= value <= MAX_INTENSITY:
-                return Reject(readable(photo.name), Reason.ACTION_UNITS, f"{unit} is {cell}")
+                return photo.reject(Reason.ACTION_UNITS, f"{unit} is {cell}")
             aus[unit] = value
-        self.counts["joined"] += 1
-        return _with_aus(photo, aus)
+        self.counts["photos joined"] += 1
+        return dataclasses.replace(photo, aus=aus or None)
 
-    def _claim(self, keys: Sequence[str], photo: Photo) -> tuple[dict[str, str] | None, bool]:
-        """Return the cells of the first of `keys` that has a row (None: no face in it), and whether one has; a row serves one photo."""
-        for key in map(readable, keys):
-            row = self._db.execute("SELECT cells, photo FROM row WHERE key = ?", (key,)).fetchone()
-            if row is None:
+    def _claim(self, keys: Sequence[str], photo: Photo) -> tuple[bool, dict[str, str] | None]:
+        """Tell whether one of `keys` has a row, and the cells of the first that has (None: no face in it); a row serves one photo.
+
+        A key that no row has as it is may differ from one by what `same` evens out.
+        """
+        tries = [*((_BY_KEY, readable(key)) for key in keys), *((_BY_SAME, same(readable(key))) for key in keys)]
+        for statement, key in tries:
+            rows = self._db.execute(statement, (key,)).fetchall()
+            if not rows:
                 continue
-            if row[1] is not None:
+            found, cells, taken = rows[0]
+            if taken is not None or len(rows) > 1:
+                others = f"{taken} or {readable(photo.name)}" if taken is not None else readable(photo.name)
                 raise ValueError(
-                    f"`actions` must tell photos of one name apart, by their paths inside the data set. Received: {_shown(key)}, "
-                    f"which could be {row[1]} or {readable(photo.name)}"
+                    f"`actions` must tell photos of one name apart, by their paths inside the data set. Received: {_shown(found)}, "
+                    f"which could be {others}{', as could ' + _shown(rows[1][0]) if len(rows) > 1 else ''}"
                 )
-            self._db.execute("UPDATE row SET photo = ? WHERE key = ?", (readable(photo.name), key))
-            return json.loads(row[0]), True
-        return None, False
+            self._db.execute("UPDATE row SET photo = ? WHERE key = ?", (readable(photo.name), found))
+            return True, json.loads(cells)
+        return False, None
+
+    def _last(self, base: str) -> int:
+        """Return the highest frame of the table named `base`, 0 where there is no such table."""
+        row = self._db.execute("SELECT last FROM sequence WHERE base = ?", (readable(base),)).fetchone()
+        return int(row[0]) if row else 0
 
     def _frame_keys(self, photo: Photo) -> list[str]:
-        """Return the keys of a photo as a frame: the folder that holds it (path or name) and its place among the images there."""
+        """Return the key of a photo as a frame: the folder that holds it (path or name) and its place among the frames there."""
         folder, name = os.path.split(photo.path)
+        bases = [base for base in (os.path.dirname(photo.name), os.path.basename(folder)) if self._last(base)]
+        if not bases:
+            return []
         if self._frames[0] != folder:
-            names = sorted(each.name for each in os.scandir(folder) if each.name.lower().endswith(SUFFIXES))
+            names = sorted(each.name for each in os.scandir(folder) if os.path.splitext(each.name)[1] in FRAMES)
             self._frames = (folder, {each: number for number, each in enumerate(names, 1)})
-        number = self._frames[1].get(name, 0)
-        return [f"{os.path.dirname(photo.name)}\0{number}", f"{os.path.basename(folder)}\0{number}"]
-
-    def check_joined(self, table: ActionTable) -> None:
-        """Raise ValueError where no photo at all was found in the table."""
-        if self.counts and not self.counts["joined"] and not self.counts["without a face"]:
-            example = self._db.execute("SELECT key FROM row LIMIT 1").fetchone()
-            raise ValueError(
-                f"`actions` must name the data set's photos. Received: {table.path}, none of whose rows does; "
-                f"its first is {_shown(example[0]) if example else 'missing'!r}"
-            )
+            if (last := self._last(bases[0])) != len(names):
+                raise ValueError(
+                    f"`actions` must be of the folder as it is: frames are counted over its files of {', '.join(FRAMES)} in order of their names. "
+                    f"Received: {readable(bases[0])}.csv with frames up to {last} for {len(names)} such files in {readable(folder)}"
+                )
+        number = self._frames[1].get(name)
+        return [f"{bases[0]}\0{number}"] if number else []
 
     def close(self) -> None:
         """Close the database."""
@@ -191,10 +233,6 @@ def _shown(key: str) -> str:
     """Return a row's key as its table has it: a file's name, or that of its table and the frame's number."""
     name, _, frame = key.partition("\0")
     return f"{name} frame {frame}" if frame else name
-
-
-def _with_aus(photo: Photo, aus: dict[str, float]) -> Photo:
-    return Photo(**{**vars(photo), "aus": aus or None})
 
 
 def _number(cell: str) -> float | None:
@@ -234,4 +272,4 @@ def _row(cells: dict[str, str], units: Sequence[str], base: str, min_confidence:
         key = base + "\0"
     confidence = _number(cells.get("confidence", "1")) or 0.0
     usable = _number(cells.get("success", "1")) == 1.0 and confidence >= min_confidence
-    return _Row(key, [cells[f"{unit}_r"] for unit in units], usable, confidence)
+    return _Row(key, {unit: cells[f"{unit}_r"] for unit in units}, usable, confidence)

@@ -1,16 +1,10 @@
-"""Alignment: faces found by mtcnn, brought to the one frame of `seghgan_tf.frames`."""
+"""Faces found by mtcnn."""
 
 import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-
-from seghgan_tf.frames import FRAME, Matrix, crop, fits, similarity, square, warp, warp_mask
-
-__all__ = [
-    "FRAME", "Found", "Matrix", "check_detector", "crop", "find_faces", "fits", "similarity", "square", "warp", "warp_mask",
-]  # fmt: skip
 
 
 class Found(NamedTuple):

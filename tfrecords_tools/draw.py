@@ -153,7 +153,7 @@ def _write_chunk(
         )  # fmt: skip
         writer.write(encode_face(face))
         tally.add(face)
-    tally.add_mask(masks)
+        tally.add_mask(masks[i])
 
 
 def _named(aus: np.ndarray) -> dict[str, float]:

@@ -1,11 +1,14 @@
 """Photos for the converter: files read safely, decoded by the one photo reader, refused with a reason; and encoded."""
 
+import contextlib
 import io
 import os
 import stat
 from typing import NamedTuple
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from seghgan_tf import photos
 from tfrecords_tools.photo import Reason, Rejected
@@ -55,6 +58,45 @@ def open_header(data: bytes) -> Image.Image:
 def read_size(path: str) -> tuple[int, int]:
     """Return the width and height that a photo's header tells. Raises Rejected."""
     return open_header(read_file(path)).size
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""What an EXIF orientation does to a raster."""
+
+
+class Turn(NamedTuple):
+    """How a photo's EXIF tag turns its raster; for what was drawn on the raster as it is stored."""
+
+    orientation: int
+    width: int
+    height: int
+
+    def size(self, upright: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the raster of a photo that is upright of this one."""
+        return upright if self.orientation < 5 else upright[::-1]
+
+    def mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a mask (H, W) of the raster turned upright."""
+        return np.asarray(Image.fromarray(mask).transpose(_TURNS[self.orientation]), np.uint8)
+
+    def points(self, points: tuple[float, ...]) -> tuple[float, ...]:
+        """Return places x, y, ... of the raster turned upright."""
+        x, y = np.reshape(points, (-1, 2)).T
+        x = self.width - x if self.orientation in (2, 3, 7, 8) else x
+        y = self.height - y if self.orientation in (3, 4, 6, 7) else y
+        return tuple(np.stack((x, y) if self.orientation < 5 else (y, x), 1).ravel().tolist())
+
+
+def turn_of(data: bytes) -> Turn | None:
+    """Return how a photo's EXIF tag turns it; None where it stays as it is. Raises Rejected."""
+    image = open_header(data)
+    with contextlib.suppress(*photos.BROKEN):
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return Turn(orientation, *image.size) if orientation in _TURNS else None
+    return None
 
 
 def open_picture(data: bytes, max_pixels: int) -> Picture:

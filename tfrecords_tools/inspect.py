@@ -2,18 +2,20 @@
 
 import dataclasses
 import io
-from collections import Counter
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from seghgan_tf.data.folder import SPLITS, read_dataset_json, read_split, split_of
+from seghgan_tf.data.folder import SPLITS, Tally, read_dataset_json, read_split, split_of
 from seghgan_tf.data.schema import Face, decode_mask
-from seghgan_tf.expressions import AU_NAMES, AUS, EMOTIONS, MAX_INTENSITY
+from seghgan_tf.expressions import AU_NAMES, AUS, MAX_INTENSITY
 from seghgan_tf.pictures import color_mask
 from seghgan_tf.regions import CLASSES
+from tfrecords_tools.census import digest_of, open_census
+from tfrecords_tools.rejects import left_out, noted
 
 BINS = 20
 SHEET = 24
@@ -26,17 +28,17 @@ class Overview:
     """What the records of a folder hold.
 
     `units` (n, 17) are the action units of the records that have any, NaN where unknown; `pictures` are pairs of an image and
-    its mask in colour over it (or None), uint8 (128, 128, 3); `read` records were looked at.
+    its mask in colour over it (or None), uint8 (128, 128, 3); `read` records were looked at; `twins` are pictures in several splits.
     """
 
     description: dict[str, Any]
     read: int = 0
-    masks: int = 0
+    tally: Tally = dataclasses.field(default_factory=Tally)
     aligned: int = 0
-    labels: Counter[int] = dataclasses.field(default_factory=Counter)
     affect: list[tuple[float, float]] = dataclasses.field(default_factory=list)
-    subjects: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    subjects: dict[str, int] = dataclasses.field(default_factory=dict)
     units: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, len(AUS))))
+    twins: int = 0
     pictures: list[tuple[np.ndarray, np.ndarray | None]] = dataclasses.field(default_factory=list)
 
     def histogram(self, unit: str) -> np.ndarray:
@@ -44,13 +46,14 @@ class Overview:
         values = self.units[:, AUS.index(unit)]
         return np.histogram(values[~np.isnan(values)], BINS, (0, MAX_INTENSITY))[0]
 
-    def known_units(self) -> list[str]:
-        """Return the action units that at least one record has."""
-        return [unit for i, unit in enumerate(AUS) if not np.isnan(self.units[:, i]).all()]
+    def known_values(self) -> dict[str, np.ndarray]:
+        """Return the known values of each action unit that at least one record has."""
+        known = {unit: column[~np.isnan(column)] for unit, column in zip(AUS, self.units.T, strict=True)}
+        return {unit: values for unit, values in known.items() if len(values)}
 
     def correlations(self) -> np.ndarray:
         """Return the correlations of the known action units (k, k); NaN where one of them never changes."""
-        columns = self.units[:, [AUS.index(unit) for unit in self.known_units()]]
+        columns = self.units[:, [AUS.index(unit) for unit in self.known_values()]]
         whole = columns[~np.isnan(columns).any(axis=1)]
         if len(whole) < 2:
             return np.full((columns.shape[1],) * 2, np.nan)
@@ -65,25 +68,24 @@ def overview(folder: Path, limit: int = 50_000) -> Overview:
     description = read_dataset_json(folder)
     found = Overview(description)
     rows = []
-    every = max(1, sum(entry["examples"] for entry in description["splits"].values()) // SHEET)
-    for split in SPLITS:
-        people = found.subjects.setdefault(split, set())
-        for number, face in enumerate(read_split(folder, description, split)):
-            if number >= limit:
-                break
-            if found.read % every == 0 and len(found.pictures) < SHEET:
-                found.pictures.append(_picture(face))
-            found.read += 1
-            found.masks += face.mask is not None
-            found.aligned += face.alignment is not None
-            if face.subject_id is not None:
-                people.add(face.subject_id)
-            if face.label is not None:
-                found.labels[face.label] += 1
-            if face.valence is not None and face.arousal is not None:
-                found.affect.append((face.valence, face.arousal))
-            if face.aus is not None:
-                rows.append([face.aus.get(unit, np.nan) for unit in AUS])
+    every = max(1, sum(split_of(description, split)["examples"] for split in SPLITS) // SHEET)
+    with open_census() as census:
+        for split in SPLITS:
+            for face in itertools.islice(read_split(folder, description, split), limit):
+                if found.read % every == 0 and len(found.pictures) < SHEET:
+                    found.pictures.append(_picture(face))
+                found.read += 1
+                found.tally.add(face)
+                found.aligned += face.alignment is not None
+                census.add_picture(digest_of(face.image), face.image_id, split)
+                if face.subject_id is not None:
+                    census.add_subject(face.subject_id, split)
+                if face.valence is not None and face.arousal is not None:
+                    found.affect.append((face.valence, face.arousal))
+                if face.aus is not None:
+                    rows.append([face.aus.get(unit, np.nan) for unit in AUS])
+            found.subjects[split] = census.people_in(split)
+        found.twins = sum(1 for _ in census.twins())
     found.units = np.array(rows, np.float32).reshape(-1, len(AUS))
     return found
 
@@ -112,32 +114,37 @@ def print_overview(console: Any, folder: Path, found: Overview) -> None:
     table = Table("split", "examples", "subjects", "shards")
     for split in SPLITS:
         entry = split_of(about, split)
-        people = len(found.subjects.get(split, ()))
+        people = found.subjects.get(split, 0)
         table.add_row(split, str(entry["examples"]), str(people) if people else "unknown", str(len(entry["shards"])))
     console.print(table)
     console.print(
-        f"of {found.read} records read: {found.masks} with masks, {len(found.units)} with action units, "
-        f"{sum(found.labels.values())} with an emotion, {len(found.affect)} with valence and arousal, {found.aligned} moved to another frame"
+        f"of {found.read} records read: {found.tally.totals['masks']} with masks, {len(found.units)} with action units, "
+        f"{found.tally.labels.total()} with an emotion, {len(found.affect)} with valence and arousal, {found.aligned} moved to another frame"
     )
     if found.units.size:
-        table = Table("action unit", "known", "mean", "above 1", "distribution 0..5")
-        for unit in found.known_units():
-            values = found.units[:, AUS.index(unit)]
-            values = values[~np.isnan(values)]
-            table.add_row(
-                f"{unit} {AU_NAMES[unit]}", str(len(values)), f"{values.mean():.2f}", f"{(values > 1).mean():.0%}", _spark(found.histogram(unit))
-            )  # fmt: skip
-        console.print(table)
-    if found.labels:
-        console.print("emotions: " + ", ".join(f"{EMOTIONS[i]} {found.labels[i]}" for i in sorted(found.labels)))
+        _print_units(console, found)
+    labels = found.tally.to_json()["labels"]
+    if labels:
+        console.print("emotions: " + ", ".join(f"{label} {count}" for label, count in labels.items()))
+    if found.twins:
+        console.print(f"pictures that are in several splits, byte for byte: {found.twins}")
     if about.get("class_frequency"):
         shares = about["class_frequency"]
         console.print(
             "class shares: " + ", ".join(f"{name} {shares[name]:.2%}" for name in CLASSES if shares.get(name))
         )
-    for key in ("rejected", "excluded"):
-        if about.get(key):
-            console.print(f"{key}: " + ", ".join(f"{each['count']} {each['reason']}" for each in about[key]))
+    for line in (*left_out(about), *noted(about)):
+        console.print(line)
+
+
+def _print_units(console: Any, found: Overview) -> None:
+    from rich.table import Table
+
+    table = Table("action unit", "known", "mean", "above 1", "distribution 0..5")
+    for unit, values in found.known_values().items():
+        cells = (f"{unit} {AU_NAMES[unit]}", str(len(values)), f"{values.mean():.2f}", f"{(values > 1).mean():.0%}")
+        table.add_row(*cells, _spark(found.histogram(unit)))
+    console.print(table)
 
 
 def _spark(counts: np.ndarray) -> str:

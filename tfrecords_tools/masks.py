@@ -1,8 +1,12 @@
 """Masks: files of class ids in either order in use, or one file a part, as arrays of our class ids."""
 
+import contextlib
+import itertools
+import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +15,7 @@ from PIL import Image
 from seghgan_tf.photos import BROKEN, check_sums
 from seghgan_tf.regions import CLASSES
 from tfrecords_tools.images import open_header, read_file
-from tfrecords_tools.photo import Photo, Reason, Rejected, readable
+from tfrecords_tools.photo import Photo, Reason, Reject, Rejected, readable
 
 Mask = NDArray[np.uint8]
 
@@ -30,6 +34,9 @@ PARTS = CLASSES[1:]
 LIKE = 0.85
 """Share of a face's relations that masks must show to count as masks of faces (CelebAMask-HQ: 0.97 right, at most 0.62 wrong)."""
 
+LIKE_ONE, LIKE_SEEN = 0.5, 4
+"""The same share for a single mask, and of how many relations at least (200 of CelebAMask-HQ: 0.55 or more; turned by 90 or 180 degrees or upside down: at most 0.45)."""
+
 CHECKED = 64
 """Masks whose layout is compared with a face's before a conversion starts."""
 
@@ -46,22 +53,32 @@ def to_our_ids(mask: Mask, order: str) -> Mask:
     return np.array([CLASSES.index(name) for name in names], np.uint8)[mask]
 
 
-def read_mask(photo: Photo, size: tuple[int, int], max_pixels: int) -> Mask:
+SCALES = (1, 2, 4)
+"""How many times as large as each other a photo and its mask may be."""
+
+
+def read_mask(photo: Photo, size: tuple[int, int], max_pixels: int, notes: Counter[str]) -> Mask:
     """Read a photo's mask as our class ids, uint8 (height, width) for the photo's `size` (width, height).
 
-    A mask may be half or a quarter of the photo's size (CelebAMask-HQ's are half) and is then enlarged. Raises Rejected.
+    A mask of half or a quarter of the photo's size (CelebAMask-HQ's are half) is enlarged, one of twice or four times the size made smaller, by
+    nearest neighbour; `notes` counts the latter, and parts that are empty. Raises Rejected.
     """
     if photo.mask is None:
         raise ValueError(f"`photo` must have a mask. Received: {photo.image_id}")
-    mask = read_parts(photo.mask) if photo.mask_order == "parts" else _read_ids(photo.mask, max_pixels)
-    times, rest = divmod(size[0], mask.shape[1])
-    if rest or times not in (1, 2, 4) or size[1] != times * mask.shape[0]:
+    mask = read_parts(photo.mask, notes) if photo.mask_order == "parts" else _read_ids(photo.mask, max_pixels)
+    height, width = mask.shape
+    times = next((n for n in SCALES if size == (n * width, n * height)), 0)
+    smaller = next((n for n in SCALES if (n * size[0], n * size[1]) == (width, height)), 0)
+    if not times and not smaller:
         raise Rejected(
             Reason.MASK_SIZE,
-            f"the mask is {mask.shape[1]} x {mask.shape[0]}, the photo {size[0]} x {size[1]}; it may be the same, half or a quarter",
+            f"the mask is {width} x {height}, the photo {size[0]} x {size[1]}; one may be 2 or 4 times as large as the other",
         )
     if photo.mask_order != "parts":
         mask = to_our_ids(mask, photo.mask_order)
+    if smaller > 1:
+        notes["masks larger than their photo, made smaller"] += 1
+        return np.ascontiguousarray(mask[smaller // 2 :: smaller, smaller // 2 :: smaller])
     return mask.repeat(times, 0).repeat(times, 1) if times > 1 else mask
 
 
@@ -96,8 +113,9 @@ def _read_ids(path: str, max_pixels: int) -> Mask:
     return mask
 
 
-def read_parts(beginning: str) -> Mask:
-    """Lay one file a part (`BEGINNING_skin.png`, ...) over one another into class ids; a part without a file is absent.
+def read_parts(beginning: str, notes: Counter[str]) -> Mask:
+    """Lay one file a part (`BEGINNING_skin.png`, ...) over one another into class ids; a part without a file is absent,
+    one whose file is black is counted in `notes`.
 
     Later parts of PARTS cover earlier ones, as in the data set's own tool. Raises Rejected where no part or a broken one is found.
     """
@@ -107,6 +125,8 @@ def read_parts(beginning: str) -> Mask:
         if not os.path.exists(path):
             continue
         inside = np.asarray(_decoded(path, 1 << 24).convert("L")) > 0
+        if not inside.any():
+            notes["part masks that are there but empty"] += 1
         if mask is None:
             mask = np.zeros(inside.shape, np.uint8)
         if inside.shape != mask.shape:
@@ -123,20 +143,26 @@ _ABOVE = (
 _LEFT = (("r_eye", "l_eye"), ("r_brow", "l_brow"), ("r_ear", "l_ear"), ("r_eye", "nose"), ("nose", "l_eye"))
 
 
-def face_likeness(masks: Sequence[Mask]) -> float:
-    """Return which share of the relations that hold in faces hold in these masks of our class ids (brows above eyes, ...).
+def relations(mask: Mask) -> tuple[int, int]:
+    """Return how many relations of a face's parts hold in a mask of our class ids (brows above eyes, ...), and of how many.
 
-    Only parts that a mask has are compared; NaN where no mask has two parts of a relation.
+    A part is above another, or left of it, that lies in this direction and no more than 72 degrees off. Only parts that the mask has are compared.
     """
+    places = {name: _middle(mask, name) for pair in (*_ABOVE, *_LEFT) for name in pair}
     held = seen = 0
-    for mask in masks:
-        places = {name: _middle(mask, name) for pair in (*_ABOVE, *_LEFT) for name in pair}
-        for axis, pairs in ((0, _ABOVE), (1, _LEFT)):
-            for first, second in pairs:
-                one, other = places[first], places[second]
-                if one is not None and other is not None:
-                    seen += 1
-                    held += one[axis] < other[axis]
+    for axis, pairs in ((0, _ABOVE), (1, _LEFT)):
+        for first, second in pairs:
+            one, other = places[first], places[second]
+            if one is not None and other is not None:
+                way = (other[0] - one[0], other[1] - one[1])
+                seen += 1
+                held += way[axis] > 0.3 * math.hypot(*way)
+    return held, seen
+
+
+def face_likeness(masks: Sequence[Mask]) -> float:
+    """Return which share of the relations that hold in faces hold in these masks; NaN where no mask has two parts of a relation."""
+    held, seen = (sum(counts) for counts in zip(*map(relations, masks), strict=True)) if masks else (0, 0)
     return held / seen if seen else float("nan")
 
 
@@ -145,20 +171,25 @@ def _middle(mask: Mask, name: str) -> tuple[float, float] | None:
     return (float(rows.mean()), float(columns.mean())) if len(rows) >= 8 else None
 
 
-def check_order(photos: Sequence[Photo], max_pixels: int) -> None:
-    """Compare the first masks with the layout of a face; unreadable ones are passed over.
+def checked(entries: Iterator[Photo | Reject]) -> Iterator[Photo | Reject]:
+    """Yield entries after comparing the masks among the first of them with the layout of a face; unreadable ones are passed over.
 
     Raises ValueError where the named order puts the parts elsewhere than faces have them.
     """
+    first = list(itertools.islice(entries, 4 * CHECKED))
     stored: list[Mask] = []
-    for photo in photos[:CHECKED]:
-        try:
-            stored.append(_read_ids(str(photo.mask), max_pixels))
-        except Rejected:
-            continue
-    if not stored:
-        return
-    named = photos[0].mask_order
+    named = ""
+    for photo in first:
+        if isinstance(photo, Photo) and photo.mask is not None and len(stored) < CHECKED:
+            named = photo.mask_order
+            with contextlib.suppress(Rejected):
+                stored.append(_read_ids(photo.mask, 1 << 26))
+    if stored:
+        _check_order(stored, named)
+    return itertools.chain(first, entries)
+
+
+def _check_order(stored: Sequence[Mask], named: str) -> None:
     share = {order: face_likeness([to_our_ids(mask, order) for mask in stored]) for order in ORDERS}
     if share[named] >= LIKE or np.isnan(share[named]):
         return

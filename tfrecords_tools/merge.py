@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
             "+".join(dict.fromkeys(str(each.get("source")) for each in descriptions)),
             {"merged": [each.get("request") for each in descriptions]}, shards, _tallies(folders, descriptions),
             pairs=all(each.get("pairs") for each in descriptions), expression=space, folders=[folder.name for folder in folders],
-            actions=dict(sum((Counter(each.get("actions", {})) for each in descriptions), Counter())), **rejects.to_json(),
+            **{key: sum(each.get(key, 0) for each in descriptions) for key in ("files", "rows")},
+            **{key: _sum(each.get(key, {}) for each in descriptions) for key in ("ignored", "joins")}, **rejects.to_json(),
         )  # fmt: skip
         write_dataset_json(part, description)
         if output.exists():
@@ -63,6 +64,13 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return description
+
+
+def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(sorted(total.items()))
 
 
 def common_space(spaces: Sequence[dict[str, Any] | None]) -> dict[str, object] | None:
@@ -88,7 +96,10 @@ def _copy(
     """Copy and check all shards; return what the new description says of them."""
     pairs = list(zip(folders, descriptions, strict=True))
     sources = {
-        split: [(folder, shard) for folder, each in pairs for shard in split_of(each, split)["shards"]]
+        split: sorted(
+            ((folder, shard) for folder, each in pairs for shard in split_of(each, split)["shards"]),
+            key=lambda source: source[1]["file"],  # as one machine would have written what several have
+        )
         for split in SPLITS
     }
     shards: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}

@@ -23,7 +23,6 @@ from tfrecords_tools.readers import read_dataset
 from tfrecords_tools.sitters import Made, find_sitters, make_sitting, sittings
 
 SHARD = 512
-MAX_PIXELS = 64_000_000
 Progress = Callable[[int, int], None]
 """Called with people done and people of all."""
 
@@ -97,7 +96,7 @@ def read_photos(
     dataset: str, source: Path, actions: ActionTable | None, options: dict[str, Any]
 ) -> tuple[list[Photo], list[Reject]]:
     """Return the photos of a data set with their action units, and what cannot be used. Raises ValueError as the reader does."""
-    entries = read_dataset(dataset, Path(source), options, MAX_PIXELS)
+    entries = read_dataset(dataset, Path(source), options)
     if actions is None:
         listed = list(entries)
     else:
@@ -106,7 +105,6 @@ def read_photos(
             try:
                 table.load(actions)
                 listed = list(table.join(entries))
-                table.check_joined(actions)
             finally:
                 table.close()
     photos = [entry for entry in listed if isinstance(entry, Photo)]

@@ -12,6 +12,7 @@ class Reason(enum.StrEnum):
 
     EMPTY = "empty_file"
     UNREADABLE = "unreadable_file"
+    NO_FILE = "no_such_file"
     NOT_AN_IMAGE = "not_an_image"
     TRUNCATED = "truncated_image"
     TOO_LARGE = "too_many_pixels"
@@ -32,22 +33,32 @@ class Reason(enum.StrEnum):
     NO_FACE = "no_face_found"
     SEVERAL_FACES = "several_faces"
     LOOP = "symlink_loop"
+    TURNED = "turned_by_exif"
 
 
 class Reject(NamedTuple):
     """An entry that was left out: its file, the reason, and what exactly was found.
 
     With `excluded` it is whole but not wanted: a filter or the data set's own "no face" label; `reason` is then the name of that.
+    `path` is where the file lies, empty for a row that has none.
     """
 
     file: str
     reason: str
-    detail: str
+    detail: str = ""
     excluded: bool = False
+    path: str = ""
+
+
+class Note(NamedTuple):
+    """How many photos or rows a join with a side table had something, or nothing, for."""
+
+    text: str
+    count: int
 
 
 class Rejected(Exception):  # noqa: N818 - it carries a reason, and is caught by name
-    """Raised where a photo cannot become a record."""
+    """Raised where a photo or a row of annotations cannot become a record, with the reason and what exactly was found."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -61,7 +72,8 @@ class Photo:
     `name` is its path inside the data set, by which other tables know it. `mask` is a file of class ids in the order
     `mask_order` ("g_mask" or "bisenet"), or, for "parts", the common beginning of one file a part. `points` are the five
     landmarks x, y in the photo's pixels: the eye at the image's left, the other eye, the tip of the nose, the mouth's corner at the
-    image's left, the other corner. Photos of one subject in one `view` (camera, gaze) make pairs. `split` is None where the data set leaves it to us. Whatever is None is unknown.
+    image's left, the other corner; `box` is where the face is said to lie: x, y, width, height. Photos of one
+    subject in one `view` (camera, gaze) make pairs. `split` is None where the data set leaves it to us. Whatever is None is unknown.
     """
 
     image_id: str
@@ -77,6 +89,7 @@ class Photo:
     valence: float | None = None
     arousal: float | None = None
     points: tuple[float, ...] | None = None
+    box: tuple[float, ...] | None = None
 
     def to_json(self) -> str:
         """Return the photo as one line of JSON; what is unknown is left out."""
@@ -86,9 +99,11 @@ class Photo:
     def from_json(cls, text: str) -> "Photo":
         """Return the photo that `to_json` wrote."""
         fields = json.loads(text)
-        if "points" in fields:
-            fields["points"] = tuple(fields["points"])
-        return cls(**fields)
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+    def reject(self, reason: Reason, detail: str) -> Reject:
+        """Return this photo as a reject."""
+        return Reject(readable(self.name), reason, detail, path=self.path)
 
 
 LONGEST = 5000

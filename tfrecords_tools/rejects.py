@@ -5,7 +5,7 @@ import csv
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -64,6 +64,19 @@ def open_rejects(output: Path, aside: Path) -> Iterator[Rejects]:
         sync(output)
     else:
         part.unlink()
+
+
+def left_out(description: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each reason for which files were left out of a folder of this description."""
+    for key in ("excluded", "rejected"):
+        yield from (f"{key}: {each['count']} {each['reason']}" for each in description.get(key, ()))
+    yield from (f"ignored: {count} {rule}" for rule, count in description.get("ignored", {}).items())
+
+
+def noted(description: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each thing that was noted of joins and masks."""
+    told = {**description.get("joins", {}), **description.get("notes", {})}
+    yield from (f"{text}: {count}" for text, count in told.items() if count)
 
 
 def most_frequent(reasons: Counter[str]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,26 +14,23 @@ from seghgan_tf.data.schema import Face, decode_mask
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
 from seghgan_tf.photos import BROKEN
 from seghgan_tf.regions import CLASSES
-from tfrecords_tools.census import open_census
+from tfrecords_tools.census import digest_of, open_census
 from tfrecords_tools.convert.local import map_in_processes
 from tfrecords_tools.convert.shard import JOURNAL
-from tfrecords_tools.masks import LIKE, face_likeness
+from tfrecords_tools.masks import LIKE, LIKE_ONE, LIKE_SEEN, relations
 from tfrecords_tools.photo import Reason, Rejected
-
-LIKENESS_SAMPLE = 64
-"""Masks of a shard whose layout is compared with a face's."""
 
 LISTED = 10_000
 """Problems that are listed; further ones are counted, so that memory stays bounded in a folder where all is wrong."""
 
 
 class ShardCheck(NamedTuple):
-    """What was found in one shard: problems, the ids and subjects of its records, and how face-like its first masks are."""
+    """What was found in one shard: problems, each record's id, subject and digest, and the relations that its masks hold, and of how many."""
 
     split: str
     problems: list[str]
-    people: list[tuple[str, str | None]]
-    likeness: float
+    people: list[tuple[str, str | None, bytes]]
+    relations: tuple[int, int] = (0, 0)
 
 
 def validate(folder: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> list[str]:
@@ -45,27 +42,42 @@ def validate(folder: Path, workers: int = 1, progress: Callable[[int, int], None
     description = read_dataset_json(folder)
     problems = list(_check_description(folder, description))
     shards = [(str(folder), split, shard) for split in SPLITS for shard in split_of(description, split)["shards"]]
-    likeness = []
-    more = 0
+    held = seen = 0
+    found = _Problems(problems)
     with open_census() as census:
         for done, check in enumerate(map_in_processes(check_shard, shards, workers), 1):
-            likeness.append(check.likeness)
-            twice = [image_id for image_id, _ in check.people if not census.add_id(image_id)]
-            for subject in {subject for _, subject in check.people if subject is not None}:
-                census.add_subject(subject, check.split)
-            found = [*check.problems, *(f"{check.split}: the id {image_id} is there twice" for image_id in twice)]
-            room = max(0, LISTED - len(problems))
-            problems += found[:room]
-            more += len(found[room:])
+            held, seen = held + check.relations[0], seen + check.relations[1]
+            found.add(check.problems)
+            for image_id, subject, digest in check.people:
+                if not census.add_id(image_id):
+                    found.add([f"{check.split}: the id {image_id} is there twice"])
+                if subject is not None:
+                    census.add_subject(subject, check.split)
+                census.add_picture(digest, image_id, check.split)
             if progress is not None:
                 progress(done, len(shards))
-        for subject, splits in census.torn():
-            if len(problems) < LISTED:
-                problems.append(f"the subject {subject} is in several splits: {splits}")
+        found.add(f"the subject {subject} is in several splits: {splits}" for subject, splits in census.torn())
+        found.add(f"the same picture is in several splits: {twins}" for twins in census.twins())
+    if seen and held < LIKE * seen:
+        found.add([
+            f"masks: parts lie where faces have them in only {held / seen:.0%} of the cases; is it another label order, or mirrored?"
+        ])  # fmt: skip
+    return [*problems, f"and {found.more} problems more"] if found.more else problems
+
+
+class _Problems:
+    """A list of problems that ends at LISTED, from where on they are counted."""
+
+    def __init__(self, listed: list[str]) -> None:
+        self.listed, self.more = listed, 0
+
+    def add(self, problems: Iterable[str]) -> None:
+        """Take in problems."""
+        for problem in problems:
+            if len(self.listed) < LISTED:
+                self.listed.append(problem)
             else:
-                more += 1
-    problems += _check_likeness(likeness)
-    return [*problems, f"and {more} problems more"] if more else problems
+                self.more += 1
 
 
 def _check_description(folder: Path, description: dict[str, Any]) -> Iterator[str]:
@@ -83,45 +95,35 @@ def _check_description(folder: Path, description: dict[str, Any]) -> Iterator[st
             yield f"{split}: dataset.json tells of {told} examples, its shards of {held}"
 
 
-def _check_likeness(likeness: list[float]) -> list[str]:
-    known = [share for share in likeness if not math.isnan(share)]
-    if known and (mean := sum(known) / len(known)) < LIKE:
-        return [
-            f"masks: parts lie where faces have them in only {mean:.0%} of the cases; is it another label order, or mirrored?"
-        ]
-    return []
-
-
 def check_shard(task: tuple[str, str, dict[str, Any]]) -> ShardCheck:
     """Check one shard, given as its folder, split and entry in `dataset.json`."""
     folder, split, shard = task
     path = Path(folder) / shard["file"]
     problems: list[str] = []
-    people: list[tuple[str, str | None]] = []
-    masks: list[np.ndarray] = []
+    people: list[tuple[str, str | None, bytes]] = []
+    held = seen = 0
     if not path.is_file():
-        return ShardCheck(split, [f"{path.name}: is not there"], people, math.nan)
+        return ShardCheck(split, [f"{path.name}: is not there"], people)
     if sha256(path) != shard["sha256"]:
         problems.append(f"{path.name}: its SHA-256 is not the one in dataset.json")
     try:
         for face in read_shard(path):
-            people.append((face.image_id, face.subject_id))
-            mask = None
+            people.append((face.image_id, face.subject_id, digest_of(face.image)))
             try:
-                mask = check_face(face)
+                own = check_face(face)
             except Rejected as error:
                 problems.append(f"{path.name}: {face.image_id}: {error.detail}")
-            if mask is not None and len(masks) < LIKENESS_SAMPLE:
-                masks.append(mask)
+                continue
+            held, seen = held + own[0], seen + own[1]
     except ValueError as error:
         problems.append(f"{path.name}: {error}")
     if len(people) != shard["examples"]:
         problems.append(f"{path.name}: holds {len(people)} records, dataset.json tells of {shard['examples']}")
-    return ShardCheck(split, problems, people, face_likeness(masks))
+    return ShardCheck(split, problems, people, (held, seen))
 
 
-def check_face(face: Face) -> np.ndarray | None:
-    """Check one record's pictures and numbers and return its mask (H, W), if it has one. Raises Rejected."""
+def check_face(face: Face) -> tuple[int, int]:
+    """Check one record's pictures and numbers; returns how many relations of a face its mask holds, and of how many. Raises Rejected."""
     if not face.image_id:
         _fail("it has no id")
     size = _decoded_size(face.image, face.image_format)
@@ -132,7 +134,7 @@ def check_face(face: Face) -> np.ndarray | None:
         _fail("its alignment is no 2 x 3 matrix")
     if face.target_image is not None and _decoded_size(face.target_image, face.image_format) != size:
         _fail("its target has another size")
-    return None if face.mask is None else _checked_mask(face.mask, size)
+    return (0, 0) if face.mask is None else _check_mask(face.mask, size)
 
 
 def _check_numbers(face: Face) -> None:
@@ -147,7 +149,7 @@ def _check_numbers(face: Face) -> None:
             _fail(f"{what} is {affect:g}; it may be -1 to 1")
 
 
-def _checked_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
+def _check_mask(data: bytes, size: tuple[int, int]) -> tuple[int, int]:
     try:
         mask = decode_mask(data)
     except BROKEN as error:
@@ -156,7 +158,12 @@ def _checked_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
         _fail(f"its mask has the shape {mask.shape}, its image is {size[0]} x {size[1]}")
     if mask.max() >= len(CLASSES):
         _fail(f"its mask has the class id {mask.max()}")
-    return mask
+    held, seen = relations(mask)
+    if seen >= LIKE_SEEN and held < LIKE_ONE * seen:
+        _fail(
+            f"its mask's parts lie where faces have them in only {held} of {seen} cases; is it turned, or another photo's?"
+        )
+    return held, seen
 
 
 def _decoded_size(data: bytes, image_format: str) -> tuple[int, int]:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from PIL import Image
 
 from seghgan_tf import __version__
 from seghgan_tf.data.schema import Face, decode_face, decode_mask
 from seghgan_tf.expressions import AUS, EMOTIONS, expression_space
-from seghgan_tf.regions import CLASSES, LABEL_ORDER
+from seghgan_tf.regions import CLASSES, LABEL_ORDER, REGIONS
 
 SPLITS = ("train", "validation", "test")
 DATASET_FILE = "dataset.json"
@@ -170,8 +171,12 @@ class Tally:
         self.sizes[side if side in self.sizes or len(self.sizes) < MAX_SIZES else "other"] += 1
 
     def add_mask(self, mask: NDArray[np.uint8]) -> None:
-        """Count the pixels (class ids) of a face's mask."""
-        self.pixels += np.bincount(mask.ravel(), minlength=len(CLASSES))
+        """Count the pixels (class ids) of a face's mask, and the regions it lacks."""
+        pixels = np.array(Image.fromarray(mask).histogram()[: len(CLASSES)])
+        self.pixels += pixels
+        for name, region in REGIONS.items():
+            if not pixels[list(region.classes)].any():
+                self.notes[f"masks without {name}"] += 1
 
     def update(self, counts: Mapping[str, Any]) -> "Tally":
         """Add what `to_json` returned."""

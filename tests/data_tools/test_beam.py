@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.data_tools import layouts
 from tests.data_tools.test_convert import contents
-from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert as convert_here
 
 BEAM = ROOT / ".venv" / "beam"

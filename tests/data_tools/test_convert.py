@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.data_tools import layouts
 from tests.data_tools.test_readers import reasons, records
 from tfrecords_tools.cli import app
-from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.draw import draw_dataset
 from tfrecords_tools.faces import Picturing

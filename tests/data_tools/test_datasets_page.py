@@ -13,8 +13,8 @@ import typer.main
 from tests.conftest import ROOT
 from tests.data_tools.test_beam import BEAM, needs_beam
 from tfrecords_tools.cli import app
-from tfrecords_tools.convert.plan import Conversion
-from tfrecords_tools.readers import DATASETS
+from tfrecords_tools.convert.conversion import Conversion
+from tfrecords_tools.readers import READERS
 
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
 COMMANDS = [shlex.split(line, comments=True) for line in PAGE.splitlines() if line.startswith("seghgan ")]
@@ -33,7 +33,7 @@ def test_a_command_of_the_page_is_understood(words, tmp_path, monkeypatch):
 
 
 def test_the_page_has_a_command_for_every_reader_and_engine():
-    assert {words[3] for words in COMMANDS if words[2] == "convert"} == set(DATASETS)
+    assert {words[3] for words in COMMANDS if words[2] == "convert"} == set(READERS)
     engines = {re.search(r"--runner=(\w+)", " ".join(words))[1] for words in COMMANDS if "--beam-args" in words}
     assert engines == {"DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"}
     assert {words[2] for words in COMMANDS} == {"convert", "pair", "inspect", "validate", "merge"}

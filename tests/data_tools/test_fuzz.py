@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.data_tools import layouts
 from tests.data_tools.test_readers import records
-from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 

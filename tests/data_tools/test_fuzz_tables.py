@@ -12,7 +12,7 @@ from tests.data_tools import layouts
 from tests.data_tools.test_fuzz import EXAMPLES, cut, flipped, fuzzed, not_finite, rejected, too_large, words
 from tests.data_tools.test_readers import records
 from tfrecords_tools.actions import ActionTable
-from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 

@@ -12,7 +12,7 @@ from tests.data_tools import layouts
 from tests.data_tools.test_readers import records
 from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.cli import app
-from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.inspect import overview
@@ -41,7 +41,7 @@ def london(root, **more):
 
 def test_an_overview_counts_what_the_records_hold(folder):
     found = overview(folder)
-    assert (found.read, found.masks, found.aligned) == (6, 6, 6)
+    assert (found.read, found.tally.totals["masks"], found.aligned) == (6, 6, 6)
     np.testing.assert_allclose(np.sort(found.units, 0), np.sort(layouts.drawn(6)[2], 0), atol=0.006)
     assert found.histogram("AU12").sum() == 6
     shown = found.correlations()

@@ -9,7 +9,8 @@ from tests.data_tools import layouts
 from tests.data_tools.test_readers import records
 from tfrecords_tools import validate as validating
 from tfrecords_tools.census import open_census
-from tfrecords_tools.convert.plan import Conversion, Plan, PlanWriter
+from tfrecords_tools.convert.conversion import Conversion
+from tfrecords_tools.convert.plan import Plan, PlanWriter
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.merge import merge
@@ -92,4 +93,4 @@ def test_only_so_many_problems_are_listed_and_the_others_counted(tmp_path, monke
     assert len(records(tmp_path / "out0")) == 8
     problems = validating.validate(tmp_path / "out0")
     assert len(problems) == 4
-    assert problems[-1] == "and 9 problems more"  # of 8 ids and 4 subjects
+    assert problems[-1] == "and 17 problems more"  # of 8 ids, 4 subjects and 8 pictures

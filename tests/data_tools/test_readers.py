@@ -12,7 +12,7 @@ from seghgan_tf.expressions import AUS, EMOTIONS
 from seghgan_tf.regions import CLASSES
 from tests.data_tools import layouts
 from tfrecords_tools.actions import ActionTable
-from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.masks import BISENET
@@ -31,7 +31,8 @@ def records(folder):
 
 
 def converted(dataset, source, output, size=None, align="none", **more):
-    conversion = Conversion(dataset, str(source), Picturing(size, align), **more)
+    how = {key: more.pop(key) for key in ("jpeg_quality", "drawn_on") if key in more}
+    conversion = Conversion(dataset, str(source), Picturing(size, align, **how), **more)
     return convert(conversion, output), records(output)
 
 
@@ -145,7 +146,7 @@ def test_rafd_names_tell_label_and_subject_and_filters_exclude_by_name(tmp_path)
     source = layouts.rafd(tmp_path / "in")
     layouts.save_jpeg(source / "Rafd090_04_Caucasian_female_bored_frontal.jpg", layouts.drawn(1)[0][0])
     layouts.save_jpeg(source / "Rafd091_04_Caucasian_female_angry_frontal.jpg", layouts.drawn(1)[0][0])
-    options = {"cameras": [90], "gazes": ["frontal"]}
+    options = {"camera": [90], "gaze": ["frontal"]}
     description, found = converted("rafd", source, tmp_path / "out", 64, options=options)
     assert len(found) == 6
     face = found["rafd-Rafd090_02_Caucasian_female_happy_frontal"][1]
@@ -190,7 +191,7 @@ def test_affectnet_2017_reads_labels_affect_and_landmarks_and_counts_what_is_no_
     np.testing.assert_allclose(face.alignment, (0.5, 0, 0, 0, 0.5, 0), atol=0.01)
     assert reasons(description, "excluded") == {"none": 1, "no-face": 1, "uncertain": 1}
     assert reasons(description) == {
-        "unknown_label": 1, "out_of_range": 1, "not_a_number": 1, "unreadable_file": 1, "broken_annotation": 1,
+        "unknown_label": 1, "out_of_range": 1, "not_a_number": 1, "no_such_file": 1, "broken_annotation": 1,
     }  # fmt: skip
 
 
@@ -244,7 +245,7 @@ def test_a_folders_table_gives_all_that_is_known_and_bad_rows_are_rejected_alone
     assert found["images/face1.jpg"][1].aus == {"AU12": 0.5, "AU25": 1.0}
     assert reasons(description) == {
         "unknown_label": 1, "action_unit_out_of_range": 1, "not_a_number": 1, "missing_mask": 1, "unknown_file_name": 1,
-        "duplicate_id": 1, "unreadable_file": 1,
+        "duplicate_id": 1, "no_such_file": 1,
     }  # fmt: skip
 
 
@@ -280,7 +281,7 @@ def test_a_folder_of_another_layout_is_an_error_that_says_what_belongs_there(tmp
     with pytest.raises(ValueError, match="`source` must hold"):
         converted(dataset, tmp_path / "in", tmp_path / "out")
     with pytest.raises(ValueError, match="must be the folder"):
-        read_dataset(dataset, tmp_path / "gone", {}, 1)
+        read_dataset(dataset, tmp_path / "gone", {})
 
 
 def test_action_units_join_by_name_and_only_what_is_asked(tmp_path):
@@ -296,7 +297,7 @@ def test_action_units_join_by_name_and_only_what_is_asked(tmp_path):
             {unit: round(aus[number][AUS.index(unit)], 2) for unit in ("AU12", "AU25")}, abs=0.006
         )
     assert description["expression"]["labels"] == ["AU12", "AU25"]
-    assert description["actions"] == {"joined": 4}
+    assert description["joins"] == {"action units: photos joined": 4, "action units: rows without a photo": 0}
 
 
 def test_a_folder_reader_without_a_table_finds_every_image(tmp_path):

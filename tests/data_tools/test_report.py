@@ -6,7 +6,7 @@ from playwright.sync_api import sync_playwright
 from tests.data_tools import layouts
 from tests.serving.web_page import CHROMIUM, FLAGS
 from tfrecords_tools.actions import ActionTable
-from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.inspect import overview

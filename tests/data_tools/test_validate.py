@@ -15,7 +15,7 @@ from seghgan_tf.data.folder import read_shard
 from seghgan_tf.data.schema import decode_mask, encode_face
 from tests.data_tools import layouts
 from tfrecords_tools.cli import app
-from tfrecords_tools.convert.plan import Conversion
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing, encode_mask
 from tfrecords_tools.images import encode_image

@@ -119,7 +119,7 @@ def _failures_named() -> Iterator[None]:
 def _watched(output: Path, plan: Plan, progress: Callable[[int, int], None] | None) -> Iterator[None]:
     """Call `progress` each second with the photos of the shards that are done, as far as this machine can see."""
     ended = threading.Event()
-    total, size, shards = sum(plan.about["photos"].values()), plan.about["request"]["shard_size"], plan.shards()
+    total, size, shards = plan.total(), plan.about["request"]["shard_size"], plan.shards()
 
     def watch() -> None:
         while progress is not None and not ended.wait(1.0):

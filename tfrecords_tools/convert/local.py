@@ -34,7 +34,7 @@ def run_in_processes(
     output: Path, plan: Plan, shards: list[tuple[str, int]], on_error: str, workers: int, progress: Any
 ) -> None:
     """Convert all shards that are not done. `progress` (or None) is called with photos done and photos of all."""
-    total = sum(plan.about["photos"].values())
+    total = plan.total()
     if workers == 1 and plan.about["request"]["picturing"]["align"] == "none":
         _run_here(output, shards, on_error, total, progress)
         return

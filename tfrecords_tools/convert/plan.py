@@ -1,59 +1,21 @@
 """The plan of a conversion: which photo goes into which shard, decided once, on disk, before any photo is opened."""
 
-import dataclasses
 import hashlib
 import json
+import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seghgan_tf import __version__
 from seghgan_tf.data.folder import SPLITS, sync
-from tfrecords_tools.actions import ActionTable
-from tfrecords_tools.faces import Picturing, is_further
-from tfrecords_tools.photo import Photo, Reason, Reject, brief, readable
+from tfrecords_tools.convert.conversion import Conversion
+from tfrecords_tools.faces import is_further
+from tfrecords_tools.photo import Note, Photo, Reason, Reject, brief, readable
+from tfrecords_tools.readers.files import is_picture, walk
 
 PLAN = "plan.sqlite"
-
-
-@dataclasses.dataclass(frozen=True)
-class Conversion:
-    """What is to be converted; equal conversions of equal files give equal bytes.
-
-    `validation` and `test` are fractions below 1 or numbers of photos, taken by whole subjects from the photos whose split
-    the data set leaves open; None is 0.05 each, or nothing where the data set has splits of its own. `options` are
-    the reader's. Raises ValueError where these cannot be.
-    """
-
-    dataset: str
-    source: str
-    picturing: Picturing = dataclasses.field(default_factory=Picturing)
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    actions: ActionTable | None = None
-    validation: float | None = None
-    test: float | None = None
-    seed: int = 0
-    shard_size: int = 1024
-
-    def __post_init__(self) -> None:
-        for name in ("validation", "test"):
-            value = getattr(self, name)
-            if value is not None and (value < 0 or (value > 1 and value != int(value))):
-                raise ValueError(
-                    f"`{name}` must be a fraction of 0 to 1 or a whole number of photos. Received: {value:g}"
-                )
-        if not 1 <= self.shard_size <= 1 << 20:
-            raise ValueError(f"`shard_size` must be 1 to {1 << 20} records. Received: {self.shard_size}")
-
-    def request(self) -> dict[str, Any]:
-        """Return the conversion as plain values, with the version of this program."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values["picturing"] = dataclasses.asdict(self.picturing)
-        values["actions"] = (
-            None if self.actions is None else {**self.actions._asdict(), "units": list(self.actions.units)}
-        )
-        return {**values, "tool_version": __version__}
 
 
 def _hash(*parts: object) -> int:
@@ -69,8 +31,14 @@ class Plan:
         self.about: dict[str, Any] = json.loads(self._db.execute("SELECT value FROM about").fetchone()[0])
 
     def shards(self) -> list[tuple[str, int]]:
-        """Return every shard as its split and number, in order."""
-        return [(split, number) for split in SPLITS for number in range(self.shards_of(split))]
+        """Return every shard that is this machine's as its split and number, in order."""
+        index, machines = self.about["request"]["share"]
+        return [(split, number) for split in SPLITS for number in range(self.shards_of(split))][index::machines]
+
+    def total(self) -> int:
+        """Return the number of photos in the shards that are this machine's."""
+        size = int(self.about["request"]["shard_size"])
+        return sum(min(size, self.about["photos"][split] - number * size) for split, number in self.shards())
 
     def shards_of(self, split: str) -> int:
         """Return the number of shards of a split."""
@@ -87,9 +55,10 @@ class Plan:
             yield Photo.from_json(text)
 
     def rejects(self) -> Iterator[Reject]:
-        """Yield what the reader could not use, in its order."""
-        for file, reason, detail, excluded in self._db.execute("SELECT * FROM rejected ORDER BY rowid"):
-            yield Reject(file, reason, detail, bool(excluded))
+        """Yield what the reader could not use, in its order; of several machines the first tells it."""
+        if self.about["request"]["share"][0] == 0:
+            for file, reason, detail, excluded in self._db.execute("SELECT * FROM rejected ORDER BY rowid"):
+                yield Reject(file, reason, detail, bool(excluded))
 
     def close(self) -> None:
         """Close the database."""
@@ -114,9 +83,13 @@ class PlanWriter:
             CREATE TABLE photo(id TEXT PRIMARY KEY, person INTEGER, shuffled INTEGER, split TEXT, photo TEXT) WITHOUT ROWID;
             CREATE TABLE rejected(file TEXT, reason TEXT, detail TEXT, excluded INTEGER);
             CREATE TABLE about(value TEXT);
+            CREATE TABLE file(path TEXT PRIMARY KEY, kind TEXT) WITHOUT ROWID;
         """)
         self._adding = False
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._entries = 0
         self.already_there = 0
+        self.joins: Counter[str] = Counter()
 
     def add_known(self, image_id: str, person: str, split: str, seed: int) -> None:
         """Note a record that the folder holds already: its id is skipped, its person's new photos go to its split."""
@@ -124,59 +97,129 @@ class PlanWriter:
         self._db.execute("INSERT OR IGNORE INTO known VALUES (?)", (image_id,))
         self._db.execute("INSERT OR IGNORE INTO people VALUES (?, ?)", (_hash(seed, person), split))
 
-    def add(self, entries: Iterable[Photo | Reject], seed: int, fail: bool, several: bool = False) -> None:
+    def add(self, entries: Iterable[Photo | Reject | Note], seed: int, fail: bool, several: bool = False) -> None:
         """Take in what a reader yields; where photos may give `several` faces, the ids of these are no photo's.
 
         Raises ValueError at the first reject with `fail`.
         """
         for entry in entries:
-            if isinstance(entry, Photo) and several and is_further(entry.image_id):
-                detail = f"{entry.image_id} would be another photo's further face with --faces all; rename it"
-                entry = Reject(readable(entry.name), Reason.DUPLICATE, detail)
+            if isinstance(entry, Note):
+                self.joins[entry.text] += entry.count
+                continue
+            self._entries += 1
+            self._count_file(entry)
             if isinstance(entry, Photo):
-                if self._db.execute("SELECT 1 FROM known WHERE id = ?", (entry.image_id,)).fetchone():
-                    self.already_there += 1
+                rejected = self._add_photo(entry, seed, several)
+                if rejected is None:
                     continue
-                row = (
-                    entry.image_id, _hash(seed, entry.subject_id or entry.image_id), _hash(seed, "order", entry.image_id),
-                    entry.split, entry.to_json(),
-                )  # fmt: skip
-                if self._db.execute("INSERT OR IGNORE INTO photo VALUES (?, ?, ?, ?, ?)", row).rowcount:
-                    continue
-                entry = Reject(readable(entry.name), Reason.DUPLICATE, f"{entry.image_id} came before")
+                entry = rejected
             if fail and not entry.excluded:
                 raise_reject(entry)
             texts = (brief(readable(text)) for text in entry[:3])
             self._db.execute("INSERT INTO rejected VALUES (?, ?, ?, ?)", (*texts, entry.excluded))
 
+    def _count_file(self, entry: Photo | Reject) -> None:
+        """Note which files an entry is of, and take what it says, but for where they lie, into the digest of all entries."""
+        said = {**vars(entry), "path": "", "mask": bool(entry.mask)} if isinstance(entry, Photo) else entry[:4]
+        self._digest.update(json.dumps(said).encode())
+        masks = [(entry.mask, "mask")] if isinstance(entry, Photo) and entry.mask else []
+        for path, kind in ((entry.path, "entry"), *masks):
+            self._db.execute("INSERT OR IGNORE INTO file VALUES (?, ?)", (readable(path), kind))
+
+    def _add_photo(self, photo: Photo, seed: int, several: bool) -> Reject | None:
+        """Take in a photo; returns why not where it cannot be."""
+        if several and is_further(photo.image_id):
+            detail = f"{photo.image_id} would be another photo's further face with --faces all; rename it"
+            return photo.reject(Reason.DUPLICATE, detail)
+        if self._db.execute("SELECT 1 FROM known WHERE id = ?", (photo.image_id,)).fetchone():
+            self.already_there += 1
+            return None
+        row = (
+            photo.image_id, _hash(seed, photo.subject_id or photo.image_id), _hash(seed, "order", photo.image_id),
+            photo.split, photo.to_json(),
+        )  # fmt: skip
+        if self._db.execute("INSERT OR IGNORE INTO photo VALUES (?, ?, ?, ?, ?)", row).rowcount:
+            return None
+        return photo.reject(Reason.DUPLICATE, f"{photo.image_id} came before")
+
+    def count_files(self, source: Path) -> dict[str, Any]:
+        """Look at each file below the data set's folder: it is an entry's, or ignored by a rule that is named and counted.
+
+        Returns the number of `files`, that of `rows` more than files (of tables that name no file, or one twice), and the
+        `ignored` by rule: files = entries - rows + ignored.
+        """
+        ignored: Counter[str] = Counter()
+        files = entries = 0
+        for path in walk(source):
+            if isinstance(path, Reject):
+                continue
+            files += 1
+            place = os.path.join(source, path)
+            known = self._db.execute("SELECT kind FROM file WHERE path = ?", (readable(place),)).fetchone()
+            if known == ("entry",):
+                entries += 1
+            else:
+                ignored["masks" if known or self._is_part(place) else _rule(path, place)] += 1
+        return {"files": files, "rows": self._entries - entries, "ignored": dict(sorted(ignored.items()))}
+
+    def _is_part(self, place: str) -> bool:
+        """Tell whether a file is one part of a mask, BEGINNING_l_eye.png."""
+        folder, name = os.path.split(place)
+        beginnings = [os.path.join(folder, name[:i]) for i, letter in enumerate(name) if letter == "_"]
+        return any(
+            self._db.execute("SELECT 1 FROM file WHERE path = ? AND kind = 'mask'", (readable(each),)).fetchone()
+            for each in beginnings
+        )
+
     def finish(self, conversion: Conversion, about: dict[str, Any]) -> None:
         """Share the photos out over splits and shards and make the plan final. Raises ValueError where there is none."""
         if not self._db.execute("SELECT 1 FROM photo LIMIT 1").fetchone() and not self.already_there:
-            count = self._db.execute("SELECT count(*) FROM rejected").fetchone()[0]
-            raise ValueError(
-                f"`source` must hold photos that can be used. Received: {conversion.source}, with none ({count} rejected)"
+            reasons = "SELECT reason, count(*), min(file), min(detail) FROM rejected WHERE NOT excluded GROUP BY reason ORDER BY -count(*)"
+            raise too_few(
+                0, [f"{count} {reason} ({file}: {detail})" for reason, count, file, detail in self._db.execute(reasons)]
             )
-        self._db.execute(
-            "UPDATE photo SET split = (SELECT split FROM people WHERE people.person = photo.person) "
-            "WHERE split IS NULL AND person IN (SELECT person FROM people)"
-        )
+        self._keep_people_together()
         self._share_out(conversion)
         self._db.executescript("""
             CREATE TABLE planned AS SELECT split, row_number() OVER (PARTITION BY split ORDER BY shuffled, id) - 1 AS place, photo
               FROM photo;
             CREATE UNIQUE INDEX planned_place ON planned(split, place);
-            DROP TABLE photo; DROP TABLE known; DROP TABLE people;
+            DROP TABLE photo; DROP TABLE known; DROP TABLE people; DROP TABLE file;
         """)
         photos = dict(self._db.execute("SELECT split, count(*) FROM planned GROUP BY split"))
-        text = json.dumps(
-            {**about, "request": conversion.request(), "photos": photos, "already_there": self.already_there}
-        )
+        text = json.dumps({
+            **about, "request": conversion.request(), "told": conversion.told(), "photos": photos, "joins": dict(self.joins),
+            "already_there": self.already_there, "inputs": self.inputs(),
+        })  # fmt: skip
         self._db.execute("INSERT INTO about VALUES (?)", (text,))
         self._db.commit()
         self._db.close()
         sync(self._part)
         self._part.rename(self._path)
         sync(self._path.parent)
+
+    def inputs(self) -> str:
+        """Return a digest of all that the reader has yielded."""
+        return self._digest.hexdigest()
+
+    def _keep_people_together(self) -> None:
+        """Let a person's photos follow those whose split is given. Raises ValueError where two are given for one person."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO people SELECT DISTINCT person, split FROM photo WHERE split IS NOT NULL ORDER BY person, split"
+        )
+        torn = self._db.execute(
+            "SELECT photo, people.split FROM photo JOIN people USING (person) WHERE photo.split != people.split LIMIT 1"
+        ).fetchone()
+        if torn:
+            photo = Photo.from_json(torn[0])
+            raise ValueError(
+                f"`split` must be one for all photos of a person. Received: {photo.subject_id or photo.image_id} in {torn[1]} and, "
+                f"with {readable(photo.name)}, in {photo.split}"
+            )
+        self._db.execute(
+            "UPDATE photo SET split = (SELECT split FROM people WHERE people.person = photo.person) "
+            "WHERE split IS NULL AND person IN (SELECT person FROM people)"
+        )
 
     def _share_out(self, conversion: Conversion) -> None:
         """Give photos without a split one: people in the order of their hash, until test and validation are full."""
@@ -212,6 +255,22 @@ class PlanWriter:
         """Let go of an unfinished plan."""
         self._db.close()
         self._part.unlink(missing_ok=True)
+
+
+def _rule(path: str, place: str) -> str:
+    """Return why a file that no entry is of was ignored."""
+    folder, name = os.path.split(path)
+    if is_picture(place):
+        return f"pictures in {readable(folder) or '.'} that the data set's layout or table does not name"
+    return f"no picture: {readable(os.path.splitext(name)[1]) or 'without an ending'}"
+
+
+def too_few(kept: int, reasons: Sequence[str]) -> ValueError:
+    """Return the error for a conversion that keeps nothing, or next to nothing; `reasons` are the commonest first."""
+    why = "; ".join(brief(reason) for reason in reasons[:3]) or "no picture in it"
+    return ValueError(
+        f"`source` must hold photos that can be used; --min-kept says which share of them at least. Received: {kept} kept, {why}"
+    )
 
 
 def raise_reject(reject: Reject) -> None:

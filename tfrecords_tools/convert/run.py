@@ -4,7 +4,9 @@ import contextlib
 import fcntl
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ from seghgan_tf.data.folder import (
 )
 from tfrecords_tools import align
 from tfrecords_tools.actions import Actions
+from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.local import run_in_processes
-from tfrecords_tools.convert.plan import PLAN, Conversion, Plan, PlanWriter
+from tfrecords_tools.convert.plan import PLAN, Plan, PlanWriter, too_few
 from tfrecords_tools.convert.shard import JOURNAL, convert_shard
-from tfrecords_tools.photo import Reject
+from tfrecords_tools.photo import Note, Photo, Reject
 from tfrecords_tools.readers import read_dataset
 from tfrecords_tools.rejects import open_rejects
 
@@ -42,6 +45,7 @@ def convert(
     workers: int = 1,
     on_error: str = "report",
     append: bool = False,
+    min_kept: float = 0.1,
     beam_args: list[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -50,7 +54,8 @@ def convert(
     The same command after any interruption goes on and ends with the same bytes; a folder that is already so is left
     as it is. With `append` the photos that a finished folder does not have are added to it. `beam_args` (even empty) run
     the shards on Apache Beam instead of `workers` processes. What cannot be used is written to `rejected.csv` unless
-    `on_error` is "fail", which stops at the first. Raises ValueError for settings and data that cannot be, OSError where
+    `on_error` is "fail", which stops at the first; where less than the share `min_kept` of the photos could be used, or none, the folder
+    is left as it was. Raises ValueError for settings and data that cannot be, OSError where
     the disk does not take what is written or another conversion is at work in the folder.
     """
     if on_error not in ON_ERROR:
@@ -64,30 +69,24 @@ def convert(
             raise ValueError(
                 "`runner` must be local because Apache Beam is missing; pip install 'seghgan-tf[beam]'. Received: beam"
             ) from missing
+    if append and conversion.share[1] > 1:
+        raise ValueError("`append` must go without `shard`; leave one out. Received: both")
     output = storable(output)
-    request = conversion.request()
-    before = _finished(output, request, append)
+    before = _finished(output, conversion, append)
     if before is not None and not append:
         shutil.rmtree(output / JOURNAL, ignore_errors=True)
         return before
-    journal = output / JOURNAL
+    journal, existed = output / JOURNAL, output.is_dir()
     journal.mkdir(parents=True, exist_ok=True)
     with _alone(journal):
-        for left in journal.glob("*.part"):
-            left.unlink()
-        if not _planned(journal, request, before):
-            _clear(journal)
-            try:
-                _make_plan(conversion, output, before, on_error == "fail")
-            except sqlite3.OperationalError as error:
-                raise OSError(f"`output` must take the conversion's plan; {journal} does not: {error}") from error
+        _plan(conversion, output, existed, before, on_error == "fail")
         plan = Plan(journal / PLAN)
         try:
-            shards = plan.shards()
             if beam_args is not None:
                 run_on_beam(output, plan, on_error, beam_args, progress)
             else:
-                run_in_processes(output, plan, shards, on_error, workers, progress)
+                run_in_processes(output, plan, plan.shards(), on_error, workers, progress)
+            _check_kept(output, existed, plan, min_kept, on_error)
             description = _describe(output, plan, before, on_error)
         finally:
             plan.close()
@@ -95,17 +94,72 @@ def convert(
     return description
 
 
-def _finished(output: Path, request: dict[str, Any], append: bool) -> dict[str, Any] | None:
+def _plan(conversion: Conversion, output: Path, existed: bool, before: dict[str, Any] | None, fail: bool) -> None:
+    """Make the conversion's plan unless it is there; where there can be none the folder is left as it was."""
+    journal = output / JOURNAL
+    for left in journal.glob("*.part"):
+        left.unlink()
+    if _planned(journal, conversion.request(), before):
+        return
+    _clear(journal)
+    try:
+        _make_plan(conversion, output, journal, before, fail)
+    except sqlite3.OperationalError as error:
+        raise OSError(f"`output` must take the conversion's plan; {journal} does not: {error}") from error
+    except ValueError:
+        _leave(output, existed)
+        raise
+
+
+def _leave(output: Path, existed: bool, files: Iterable[str] = ()) -> None:
+    """Take away what this conversion has put into a folder, and the folder unless it `existed`."""
+    for name in files:
+        (output / name).unlink(missing_ok=True)
+    shutil.rmtree(output / JOURNAL)
+    if not existed:
+        output.rmdir()
+
+
+def _check_kept(output: Path, existed: bool, plan: Plan, min_kept: float, on_error: str) -> None:
+    """Raise ValueError, with the folder as it was, where too few photos could be used."""
+    reasons: Counter[str] = Counter()
+    first: dict[str, Reject] = {}
+    files = []
+    kept = plan.total() + plan.about["already_there"]
+    for reject in plan.rejects():
+        if not reject.excluded:
+            reasons[reject.reason] += 1
+            first.setdefault(reject.reason, reject)
+    for shard in plan.shards():
+        result = convert_shard(output, *shard, on_error)
+        files.append(result["file"])
+        kept -= len(result["rejected"])
+        for each in result["rejected"]:
+            reject = Reject(*each)
+            reasons[reject.reason] += 1
+            first.setdefault(reject.reason, reject)
+    if reasons and (not kept or kept < min_kept * (kept + reasons.total())):
+        _leave(output, existed, files)
+        raise too_few(
+            kept,
+            [
+                f"{count} {reason} ({first[reason].file}: {first[reason].detail})"
+                for reason, count in reasons.most_common()
+            ],
+        )
+
+
+def _finished(output: Path, conversion: Conversion, append: bool) -> dict[str, Any] | None:
     """Return the description of a finished folder that fits the request; None for a new or an unfinished one."""
     if output.exists() and not output.is_dir():
         raise ValueError(f"`output` must be a folder. Received: {output}, a file")
     if (output / DATASET_FILE).is_file():
         found = read_dataset_json(output)
-        if append or found.get("request") == request:
+        if append or (found.get("request") == conversion.told() and found.get("inputs") == _inputs(conversion)):
             return found
         raise ValueError(
-            "`output` must be a new folder, or one converted with the same settings; name another, or add to it with --append. "
-            f"Received: {output}, which holds {found.get('source')}"
+            "`output` must be a new folder, or one converted with the same settings from the same files; name another, or add to it with "
+            f"--append. Received: {output}, which holds {found.get('source')}"
         )
     if append:
         raise ValueError(f"`output` must be a finished folder to append to; leave out --append. Received: {output}")
@@ -156,37 +210,52 @@ def _generation(before: dict[str, Any] | None) -> int:
     return 0 if before is None else before.get("generation", 0) + 1
 
 
-def _make_plan(conversion: Conversion, output: Path, before: dict[str, Any] | None, fail: bool) -> None:
+def _inputs(conversion: Conversion) -> str:
+    """Return a digest of all that the reader says of the data set now."""
+    with tempfile.TemporaryDirectory() as scratch:
+        writer = PlanWriter(Path(scratch) / PLAN)
+        try:
+            writer.add(_entries(conversion, Path(scratch)), conversion.seed, False)
+            return writer.inputs()
+        finally:
+            writer.close()
+
+
+def _entries(conversion: Conversion, aside: Path) -> Iterator[Photo | Reject | Note]:
+    """Yield what the reader says, with its action units joined; the table of these is kept in the folder `aside` meanwhile."""
+    entries = read_dataset(conversion.dataset, Path(conversion.source), conversion.options)
+    if conversion.actions is None:
+        yield from entries
+        return
+    actions = Actions(aside / "actions.sqlite")
+    try:
+        actions.load(conversion.actions)
+        yield from actions.join(entries)
+    finally:
+        actions.close()
+        (aside / "actions.sqlite").unlink(missing_ok=True)
+
+
+def _make_plan(conversion: Conversion, output: Path, journal: Path, before: dict[str, Any] | None, fail: bool) -> None:
     """List the data set, join its action units and share its photos out."""
     if conversion.picturing.align == "mtcnn":
         align.check_detector()
-    journal = output / JOURNAL
-    entries = read_dataset(
-        conversion.dataset, Path(conversion.source), conversion.options, conversion.picturing.max_pixels
-    )
-    writer, actions = PlanWriter(journal / PLAN), Actions(journal / "actions.sqlite")
+    writer = PlanWriter(journal / PLAN)
     try:
-        if before is not None:
-            for split in SPLITS:
-                for face in read_split(output, before, split):
-                    writer.add_known(face.image_id, face.subject_id or face.image_id, split, conversion.seed)
-        if conversion.actions is not None:
-            actions.load(conversion.actions)
-            entries = actions.join(entries)
-        writer.add(entries, conversion.seed, fail, conversion.picturing.takes_several)
-        if conversion.actions is not None:
-            actions.check_joined(conversion.actions)
-        about = {"generation": _generation(before), "actions": dict(sorted(actions.counts.items()))}
-        writer.finish(conversion, about)
+        for split in SPLITS if before is not None else ():
+            for face in read_split(output, before or {}, split):
+                writer.add_known(face.image_id, face.subject_id or face.image_id, split, conversion.seed)
+        writer.add(_entries(conversion, journal), conversion.seed, fail, conversion.picturing.takes_several)
+        writer.finish(
+            conversion, {"generation": _generation(before), "files": writer.count_files(Path(conversion.source))}
+        )
     finally:
         writer.close()
-        actions.close()
-        (journal / "actions.sqlite").unlink(missing_ok=True)
 
 
 def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error: str) -> dict[str, Any]:
     """Write `rejected.csv` and `dataset.json` from what the shards hold."""
-    request, told = plan.about["request"], before or {}
+    told = before or {}
     shards = {split: list(split_of(told, split)["shards"]) for split in SPLITS}
     tallies = {split: tally_of(output, told, split) for split in SPLITS}
     with open_rejects(output, output / JOURNAL) as rejects:
@@ -202,10 +271,12 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
                 continue
             shards[split].append({key: result[key] for key in ("file", "examples", "bytes", "sha256")})
             tallies[split].update(result)
+    files = plan.about["files"] if plan.about["request"]["share"][0] == 0 else {}
+    told_now = plan.about["told"]
     description = describe(
-        told.get("source", request["dataset"]), told.get("request", request), shards, tallies,
-        generation=plan.about["generation"], appended=[*told.get("appended", ()), *([request] if told else ())],
-        actions=plan.about["actions"], **rejects.to_json(),
+        told.get("source", told_now["dataset"]), told.get("request", told_now), shards, tallies,
+        generation=plan.about["generation"], appended=[*told.get("appended", ()), *([told_now] if told else ())],
+        inputs=plan.about["inputs"], joins=plan.about["joins"] if files else {}, **files, **rejects.to_json(),
     )  # fmt: skip
     write_dataset_json(output, description, output / JOURNAL)
     return description

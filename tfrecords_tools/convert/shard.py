@@ -52,7 +52,7 @@ def convert_shard(
                 if stopped():
                     raise Stopped
                 try:
-                    faces = make_faces(photo, how, request["dataset"], tally.add_mask)
+                    faces = make_faces(photo, how, request["dataset"], tally)
                 except Rejected as error:
                     rejected.append(Reject(brief(readable(photo.name)), error.reason, brief(error.detail)))
                     faces = []
@@ -60,7 +60,6 @@ def convert_shard(
                         raise_reject(rejected[-1])
                 for face in faces:
                     writer.write(encode_face(face))
-                    tally.add(face)
                 tick()
         sync(part)
         result = {**shard_entry(part, tally.totals["examples"]), "file": name, **tally.to_json(), "rejected": rejected}

@@ -5,17 +5,17 @@ its repository). The split follows CelebA's partition file where it lies in the 
 index of the mapping file with 162,771 and 182,638; its counts are 24,183, 2,993 and 2,824.
 """
 
-import itertools
+import dataclasses
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from seghgan_tf.data.folder import SPLITS
 from seghgan_tf.expressions import EMOTIONS
-from seghgan_tf.photos import SUFFIXES
-from tfrecords_tools.masks import CHECKED, ORDERS, check_order
-from tfrecords_tools.photo import Photo, Reason, Reject, readable
+from tfrecords_tools.masks import ORDERS, checked
+from tfrecords_tools.photo import Note, Photo, Reason, Reject, readable
 from tfrecords_tools.readers.files import image_files
 
 VALIDATION, TEST = 162_771, 182_638
@@ -33,8 +33,8 @@ PREPARED = (
 """Names in use for the folders of prepared label maps."""
 
 
-def read_celebamask(folder: Path, label_order: str = "g_mask", max_pixels: int = 1 << 26) -> Iterator[Photo | Reject]:
-    """Yield the photos of CelebAMask-HQ in the order of their numbers (or names).
+def read_celebamask(folder: Path, label_order: str = "g_mask") -> Iterator[Photo | Reject | Note]:
+    """Yield the photos of CelebAMask-HQ in the order of their names.
 
     `folder` has either the official layout (`CelebA-HQ-img`, `CelebAMask-HQ-mask-anno/0..14`) or one of photos and label
     maps of the same names (`images` and `masks`), whose class order `label_order` names. Smiling, where the attribute file
@@ -44,7 +44,6 @@ def read_celebamask(folder: Path, label_order: str = "g_mask", max_pixels: int =
     if label_order not in ORDERS:
         raise ValueError(f"`label-order` must be one of {', '.join(ORDERS)}. Received: {label_order}")
     folder = Path(folder)
-    smiles, splits = _smiles(folder / ATTRIBUTES), _splits(folder)
     if (folder / "CelebAMask-HQ-mask-anno").is_dir() and (folder / "CelebA-HQ-img").is_dir():
         entries = _official(folder)
     else:
@@ -54,30 +53,46 @@ def read_celebamask(folder: Path, label_order: str = "g_mask", max_pixels: int =
                 "`source` must hold CelebA-HQ-img and CelebAMask-HQ-mask-anno (as shipped), or images and masks (label maps). "
                 f"Received: {folder}"
             )
-        entries = _prepared(folder / names[0], folder / names[1], label_order)
-        first = list(itertools.islice(entries, 4 * CHECKED))
-        check_order([entry for entry in first if isinstance(entry, Photo)], max_pixels)
-        entries = itertools.chain(first, entries)
+        entries = checked(_prepared(folder / names[0], folder / names[1], label_order))
+    return _joined(entries, {"label": _smiles(folder / ATTRIBUTES), "split": _splits(folder)})
+
+
+def _joined(entries: Iterator[Photo | Reject], tables: dict[str, dict[str, Any]]) -> Iterator[Photo | Reject | Note]:
+    """Give photos what the side tables say of their number (00017.jpg is 17), and count what has nothing on the other side."""
+    without = dict.fromkeys(tables, 0)
+    left = {field: set(table) for field, table in tables.items()}
     for entry in entries:
         if isinstance(entry, Photo):
-            stem = os.path.splitext(os.path.basename(entry.name))[0]
-            known = {"label": smiles.get(stem), "split": splits.get(stem)}
-            entry = Photo(**{**vars(entry), **known})
+            key = _key(os.path.basename(entry.name))
+            entry = dataclasses.replace(entry, **{field: table.get(key) for field, table in tables.items()})
+            for field, table in tables.items():
+                without[field] += key not in table
+                left[field].discard(key)
         yield entry
+    for field, table in tables.items():
+        if table:
+            yield Note(f"{field}: photos without a row", without[field])
+            yield Note(f"{field}: rows without a photo", len(left[field]))
+
+
+def _key(name: str) -> str:
+    stem = os.path.splitext(name)[0]
+    return str(int(stem)) if re.fullmatch("[0-9]+", stem) else stem
 
 
 def _official(folder: Path) -> Iterator[Photo | Reject]:
     photos, masks = folder / "CelebA-HQ-img", folder / "CelebAMask-HQ-mask-anno"
-    for name in sorted(os.listdir(photos), key=_numerically):
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() not in SUFFIXES:
+    for entry in image_files(photos):
+        if isinstance(entry, Reject):
+            yield entry
             continue
-        if not re.fullmatch(r"[0-9]+", stem):
-            yield Reject(readable(name), Reason.NAME, "photos of CelebAMask-HQ are named by number, as in 17.jpg")
+        photo, stem = Photo("", str(photos / entry), entry), os.path.splitext(entry)[0]
+        if not re.fullmatch(r"[0-9]{1,9}", stem):
+            yield photo.reject(Reason.NAME, "photos of CelebAMask-HQ are named by number, as in 17.jpg")
             continue
         number = int(stem)
         parts = masks / str(number // 2000) / f"{number:05d}"
-        yield Photo(f"celebamask-{number}", str(photos / name), name, mask=str(parts), mask_order="parts")
+        yield dataclasses.replace(photo, image_id=f"celebamask-{number}", mask=str(parts), mask_order="parts")
 
 
 def _prepared(photos: Path, masks: Path, order: str) -> Iterator[Photo | Reject]:
@@ -88,18 +103,14 @@ def _prepared(photos: Path, masks: Path, order: str) -> Iterator[Photo | Reject]
         stem = os.path.splitext(entry)[0]
         mask = next((path for ending in ("", "_mask") if os.path.exists(path := f"{masks / stem}{ending}.png")), None)
         if mask is None:
-            yield Reject(readable(entry), Reason.MASK_MISSING, f"there is no {readable(stem)}.png among the masks")
+            detail = f"there is no {readable(stem)}.png among the masks"
+            yield Reject(readable(entry), Reason.MASK_MISSING, detail, path=str(photos / entry))
             continue
         yield Photo(f"celebamask-{readable(stem)}", str(photos / entry), entry, mask=mask, mask_order=order)
 
 
-def _numerically(name: str) -> tuple[int, str]:
-    digits = re.match(r"[0-9]+", name)
-    return (int(digits[0]) if digits else -1, name)
-
-
-def _smiles(path: Path) -> dict[str, int]:
-    """Return the label "happy" for each photo whose attribute Smiling is 1: at most the data set's 30,000 names in memory."""
+def _smiles(path: Path) -> dict[str, int | None]:
+    """Return the label "happy" for each photo whose attribute Smiling is 1, None for others: at most 30,000 names in memory."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", errors="backslashreplace") as lines:
@@ -108,12 +119,12 @@ def _smiles(path: Path) -> dict[str, int]:
         if "Smiling" not in names:
             raise _broken(path, 2, "must name the attributes, Smiling among them", " ".join(names))
         place, happy = names.index("Smiling") + 1, EMOTIONS.index("happy")
-        smiles = {}
+        smiles: dict[str, int | None] = {}
         for number, row in enumerate(map(str.split, lines), 3):
             if row and (len(row) != len(names) + 1 or row[place] not in ("1", "-1")):
                 raise _broken(path, number, f"must be a file name and {len(names)} times 1 or -1", " ".join(row))
-            if row and row[place] == "1":
-                smiles[os.path.splitext(row[0])[0]] = happy
+            if row:
+                smiles[_key(row[0])] = happy if row[place] == "1" else None
     return smiles
 
 
@@ -134,9 +145,9 @@ def _splits(folder: Path) -> dict[str, str]:
                 )
             index = int(row[1])
             if official is None:
-                splits[row[0]] = SPLITS[int(index >= VALIDATION) + int(index >= TEST)]
+                splits[_key(row[0])] = SPLITS[int(index >= VALIDATION) + int(index >= TEST)]
             elif row[2] in official:
-                splits[row[0]] = official[row[2]]
+                splits[_key(row[0])] = official[row[2]]
             else:
                 raise _broken(mapping, number, f"must name a file that {PARTITION} has", row[2])
     return splits

@@ -6,6 +6,7 @@ and 1), the tip of the nose (between 54 and 60) and the corners of the mouth (87
 the set's own page does not name them. Landmarks are in pixels of the photo as published; copies of another size are scaled.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from seghgan_tf.expressions import EMOTIONS
 from tfrecords_tools.images import read_size
 from tfrecords_tools.photo import Photo, Reason, Reject, Rejected, readable
+from tfrecords_tools.readers.files import is_picture
 from tfrecords_tools.tables import read_table
 
 FOLDERS = {"neutral_front": "neutral", "smiling_front": "happy"}
@@ -36,26 +38,22 @@ def read_london(folder: Path) -> Iterator[Photo | Reject]:
     people = _people(folder)
     for inside in present:
         for name in sorted(os.listdir(folder / inside)):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() not in (".jpg", ".jpeg", ".png"):
+            stem, path = os.path.splitext(name)[0], folder / inside / name
+            if not is_picture(os.fspath(path)):
                 continue
-            path, found = folder / inside / name, _NAME.fullmatch(stem)
+            photo, found = Photo(f"london-{stem}", str(path), f"{inside}/{name}"), _NAME.fullmatch(stem)
             if not found or (people and found[1] not in people):
-                yield Reject(
-                    f"{inside}/{readable(name)}", Reason.NAME, "it names no person of the set, as 001_03.jpg does"
-                )
+                yield photo.reject(Reason.NAME, "it names no person of the set, as 001_03.jpg does")
                 continue
             try:
                 points = read_tem(path)
             except Rejected:
                 points = None  # the photo itself is broken: converting it tells how
             except (ValueError, OSError) as error:
-                yield Reject(f"{inside}/{readable(stem)}.tem", Reason.ANNOTATION, str(error))
+                yield Reject(f"{inside}/{readable(stem)}.tem", Reason.ANNOTATION, str(error), path=str(path))
                 continue
-            yield Photo(
-                f"london-{stem}", str(path), f"{inside}/{name}", subject_id=f"london-{found[1]}",
-                label=EMOTIONS.index(FOLDERS[inside]), points=points,
-            )  # fmt: skip
+            label = EMOTIONS.index(FOLDERS[inside])
+            yield dataclasses.replace(photo, subject_id=f"london-{found[1]}", label=label, points=points)
 
 
 def read_tem(photo: Path) -> tuple[float, ...] | None:

@@ -6,6 +6,7 @@ emotion, gaze. The set is 8,040 photos of 681 x 1024 pixels, given out on reques
 published, and tried this on files made to them.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -39,12 +40,12 @@ class RafdName(NamedTuple):
 
 
 def parse_rafd_name(name: str) -> RafdName:
-    """Parse a file name. Raises ValueError for one that is not of the data set.
+    """Parse a file name without its ending. Raises ValueError for one that is not of the data set.
 
-    >>> parse_rafd_name("Rafd090_01_Caucasian_female_angry_frontal.jpg").emotion
+    >>> parse_rafd_name("Rafd090_01_Caucasian_female_angry_frontal").emotion
     'angry'
     """
-    found = _NAME.fullmatch(os.path.splitext(name)[0])
+    found = _NAME.fullmatch(name)
     if not found:
         raise ValueError("it is not like Rafd090_01_Caucasian_female_angry_frontal.jpg")
     parts = RafdName(
@@ -57,17 +58,17 @@ def parse_rafd_name(name: str) -> RafdName:
     return parts
 
 
-def read_rafd(folder: Path, cameras: Sequence[int] = CAMERAS, gazes: Sequence[str] = GAZES) -> Iterator[Photo | Reject]:
+def read_rafd(folder: Path, camera: Sequence[int] = CAMERAS, gaze: Sequence[str] = GAZES) -> Iterator[Photo | Reject]:
     """Yield the photos below a folder, in order of their names; other cameras and gazes than wanted are excluded.
 
     Raises ValueError for cameras or gazes that the data set does not have.
     """
-    for what, wanted, known in (("camera", cameras, CAMERAS), ("gaze", gazes, GAZES)):
+    for what, wanted, known in (("camera", camera, CAMERAS), ("gaze", gaze, GAZES)):
         if not set(wanted) <= set(known):
             raise ValueError(
                 f"`{what}` must be of {', '.join(map(str, known))}. Received: {', '.join(map(str, wanted))}"
             )
-    return _photos(Path(folder), set(cameras), set(gazes))
+    return _photos(Path(folder), set(camera), set(gaze))
 
 
 def _photos(folder: Path, cameras: set[int], gazes: set[str]) -> Iterator[Photo | Reject]:
@@ -75,20 +76,19 @@ def _photos(folder: Path, cameras: set[int], gazes: set[str]) -> Iterator[Photo 
         if isinstance(entry, Reject):
             yield entry
             continue
-        name = os.path.basename(entry)
+        stem = os.path.splitext(os.path.basename(entry))[0]
+        photo = Photo(f"rafd-{stem}", str(folder / entry), entry)
         try:
-            parts = parse_rafd_name(name)
+            parts = parse_rafd_name(stem)
         except ValueError as error:
-            yield Reject(readable(entry), Reason.NAME, str(error))
+            yield photo.reject(Reason.NAME, str(error))
             continue
         if parts.emotion not in EMOTIONS:
-            yield Reject(readable(entry), Reason.LABEL, f"{parts.emotion} is none of {', '.join(EMOTIONS)}")
-        elif parts.camera not in cameras:
-            yield Reject(readable(entry), f"camera {parts.camera:03d}", "", excluded=True)
-        elif parts.gaze not in gazes:
-            yield Reject(readable(entry), f"gaze {parts.gaze}", "", excluded=True)
+            yield photo.reject(Reason.LABEL, f"{parts.emotion} is none of {', '.join(EMOTIONS)}")
+        elif parts.camera not in cameras or parts.gaze not in gazes:
+            why = f"gaze {parts.gaze}" if parts.camera in cameras else f"camera {parts.camera:03d}"
+            yield Reject(readable(entry), why, excluded=True, path=photo.path)
         else:
-            yield Photo(
-                f"rafd-{os.path.splitext(name)[0]}", str(folder / entry), entry, subject_id=f"rafd-{parts.person}",
-                view=f"{parts.camera:03d}-{parts.gaze}", label=EMOTIONS.index(parts.emotion),
+            yield dataclasses.replace(
+                photo, subject_id=f"rafd-{parts.person}", view=f"{parts.camera:03d}-{parts.gaze}", label=EMOTIONS.index(parts.emotion)
             )  # fmt: skip

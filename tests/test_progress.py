@@ -5,7 +5,7 @@ import re
 
 from rich.console import Console
 
-from tfrecords_tools import progress as shown
+from seghgan_tf import progress as shown
 
 
 def run(monkeypatch, terminal, counts):

@@ -76,10 +76,10 @@ def pair(
     """
     from rich.console import Console
 
+    from seghgan_tf.progress import progress
     from tfrecords_tools.actions import ActionTable
     from tfrecords_tools.convert.local import default_workers
     from tfrecords_tools.pairs import convert_pairs
-    from seghgan_tf.progress import progress
 
     console = Console()
     with progress(console, "pair") as move:

@@ -294,7 +294,9 @@ def test_corrupted_photos_masks_and_rows_of_a_folder(tmp_path_factory):
         root = tmp_path_factory.mktemp("folder")
         write_folder(root / "in", bad)
         picturing = Picturing(max_pixels=MAX_PIXELS, jpeg_quality=0)
-        description = convert(Conversion("folder", str(root / "in"), picturing, validation=0, test=0), root / "out")
+        description = convert(
+            Conversion("folder", str(root / "in"), picturing, validation=0, test=0), root / "out", min_kept=0
+        )
         found, reasons = records(root / "out"), rejected(root / "out")
         check_good(root / "in", found)
         for kind, each in bad.items():

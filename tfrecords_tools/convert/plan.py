@@ -267,7 +267,7 @@ def _rule(path: str, place: str) -> str:
 
 def too_few(kept: int, reasons: Sequence[str]) -> ValueError:
     """Return the error for a conversion that keeps nothing, or next to nothing; `reasons` are the commonest first."""
-    why = "; ".join(brief(reason) for reason in reasons[:3]) or "no picture in it"
+    why = "; ".join(reason[:200] for reason in reasons[:3]) or "no picture in it"
     return ValueError(
         f"`source` must hold photos that can be used; --min-kept says which share of them at least. Received: {kept} kept, {why}"
     )

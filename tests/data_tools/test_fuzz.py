@@ -225,7 +225,7 @@ IN_A_FOLDER = {
     "arousal that is no number": row("not_a_number", arousal=st.one_of(not_finite, words)),
     "an unknown split": row("broken_annotation", split=words.filter(lambda w: w not in ("train", "validation", "test"))),
     "an id that is there": row("duplicate_id", id="good0.jpg"),
-    "a file that is not there": row("unreadable_file", filename=words.map("no {}.jpg".format)),
+    "a file that is not there": row("no_such_file", filename=words.map("no {}.jpg".format)),
     "a file outside the folder": row(
         "unknown_file_name", filename=words.flatmap(lambda w: st.sampled_from([f"../{w}.jpg", f"/{w}.jpg", f"a/../../{w}"]))
     ),

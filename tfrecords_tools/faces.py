@@ -127,7 +127,7 @@ def _upright(photo: Photo, picture: images.Picture, how: Picturing) -> tuple[Pho
 def _bounds(box: tuple[float, ...], raw: images.Turn | None) -> tuple[float, ...]:
     """Return a box x, y, width, height as its bounds left, top, right, bottom, upright."""
     x, y, width, height = box
-    corners = (x, y, x + width, y + height)
+    corners: tuple[float, ...] = (x, y, x + width, y + height)
     if raw is not None:
         corners = raw.points(corners)
     return (*np.minimum(corners[:2], corners[2:]).tolist(), *np.maximum(corners[:2], corners[2:]).tolist())
@@ -135,15 +135,15 @@ def _bounds(box: tuple[float, ...], raw: images.Turn | None) -> tuple[float, ...
 
 def _check_places(photo: Photo, size: tuple[int, int]) -> None:
     """Check that landmarks lie in the picture and, where a box says where the face is, in its box. Raises Rejected."""
-    whole = (0.0, 0.0, *map(float, size))
+    whole: tuple[float, ...] = (0.0, 0.0, *map(float, size))
     if photo.box is not None and not (_inside(whole, photo.box[:2], SLACK) and _inside(whole, photo.box[2:], SLACK)):
         raise Rejected(Reason.OUT_OF_RANGE, f"its box of the face reaches out of the picture of {size[0]} x {size[1]}")
     if photo.points is None:
         return
     places = np.reshape(photo.points, (-1, 2))
-    if not all(_inside(whole, place) for place in places):
+    if not all(_inside(whole, place) for place in places.tolist()):
         raise Rejected(Reason.OUT_OF_RANGE, f"its landmarks lie outside of the picture of {size[0]} x {size[1]}")
-    if photo.box is not None and not _inside(photo.box, places.mean(0)):
+    if photo.box is not None and not _inside(photo.box, places.mean(0).tolist()):
         raise Rejected(Reason.ANNOTATION, "its landmarks lie outside of its box of the face")
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import json
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Reason(enum.StrEnum):
@@ -54,7 +54,7 @@ class Note(NamedTuple):
     """How many photos or rows a join with a side table had something, or nothing, for."""
 
     text: str
-    count: int
+    number: int
 
 
 class Rejected(Exception):  # noqa: N818 - it carries a reason, and is caught by name
@@ -99,7 +99,10 @@ class Photo:
     def from_json(cls, text: str) -> "Photo":
         """Return the photo that `to_json` wrote."""
         fields = json.loads(text)
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+        known: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+        }
+        return cls(**known)
 
     def reject(self, reason: Reason, detail: str) -> Reject:
         """Return this photo as a reject."""

@@ -14,7 +14,7 @@ from tfrecords_tools.readers import READERS, Option
 if TYPE_CHECKING:
     from rich.console import Console
 
-Dataset = enum.StrEnum("Dataset", list(READERS))
+Dataset = enum.StrEnum("Dataset", list(READERS))  # type: ignore[misc]
 
 
 AUTO = ", ".join(f"{reader.align} for {name}" for name, reader in READERS.items() if reader.align != "none")
@@ -74,7 +74,7 @@ def with_reader_options(command: Callable[..., None]) -> Callable[..., None]:
     kept = [each for each in told.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
     for name, option in kinds.items():
         help_text = f"{', '.join(users[name])}: {option.help}"
-        kind = Annotated[option.kind | None, typer.Option(help=help_text, rich_help_panel=ONE)]
+        kind = Annotated[option.kind | None, typer.Option(help=help_text, rich_help_panel=ONE)]  # type: ignore[name-defined]
         kept.append(Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind))
     command.__signature__ = told.replace(parameters=kept)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in kept}

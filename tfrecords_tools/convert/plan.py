@@ -104,7 +104,7 @@ class PlanWriter:
         """
         for entry in entries:
             if isinstance(entry, Note):
-                self.joins[entry.text] += entry.count
+                self.joins[entry.text] += entry.number
                 continue
             self._entries += 1
             self._count_file(entry)

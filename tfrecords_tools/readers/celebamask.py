@@ -64,7 +64,8 @@ def _joined(entries: Iterator[Photo | Reject], tables: dict[str, dict[str, Any]]
     for entry in entries:
         if isinstance(entry, Photo):
             key = _key(os.path.basename(entry.name))
-            entry = dataclasses.replace(entry, **{field: table.get(key) for field, table in tables.items()})
+            known: dict[str, Any] = {field: table.get(key) for field, table in tables.items()}
+            entry = dataclasses.replace(entry, **known)
             for field, table in tables.items():
                 without[field] += key not in table
                 left[field].discard(key)

@@ -86,7 +86,9 @@ class FakeModel(tf.Module):
                 frame = tf.stack([[self.size / width, 0.0, 0.0], [0.0, self.size / height, 0.0]])
                 rows = {
                     "frames": frame, "scores": 1.0, "boxes": tf.stack([0.0, 0.0, width, height]),
-                    "expressions": tf.reduce_mean(tf.cast(picture, tf.float32), [0, 1]) / 255,
+                    "expressions": tf.gather(
+                        tf.reduce_mean(tf.cast(picture, tf.float32), [0, 1]) / 255, [i % 3 for i in range(len(LABELS))]
+                    ),
                 }  # fmt: skip
                 empty = {
                     name: [[0, FACES - 1]] + [[0, 0]] * tf.convert_to_tensor(row).shape.rank
@@ -94,7 +96,12 @@ class FakeModel(tf.Module):
                 }
                 return {name: tf.pad(tf.convert_to_tensor(row)[None], empty[name]) for name, row in rows.items()}
 
-            shapes = {"frames": (FACES, 2, 3), "scores": (FACES,), "boxes": (FACES, 4), "expressions": (FACES, 3)}
+            shapes = {
+                "frames": (FACES, 2, 3),
+                "scores": (FACES,),
+                "boxes": (FACES, 4),
+                "expressions": (FACES, len(LABELS)),
+            }
             specs = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
             return tf.map_fn(one, image_bytes, fn_output_signature=specs)
 

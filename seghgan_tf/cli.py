@@ -8,6 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from seghgan_tf import edit_cli, quiet
+from seghgan_tf.evaluation import cli as evaluation_cli
+from seghgan_tf.evaluation.cli import Best
+from seghgan_tf.training import cli as training_cli
+from seghgan_tf.training.cli import Workdir
 from serving import cli as serving_cli
 from tfrecords_tools import cli as data_cli
 
@@ -20,17 +24,13 @@ app = typer.Typer(
     "Start with: seghgan demo. Your own data: seghgan data convert, seghgan train, seghgan export, seghgan serve, seghgan edit.",
 )
 app.add_typer(data_cli.app, name="data", help="Draw, convert, look at and check TFRecords of faces.")
-app.add_typer(edit_cli.app)
+for program in (training_cli.app, evaluation_cli.app, edit_cli.app):
+    app.add_typer(program)
 app.command(context_settings=serving_cli.SERVE)(serving_cli.serve)
 app.command()(serving_cli.status)
 app.command()(serving_cli.promote)
 app.command("bench-serve")(serving_cli.bench_serve)
 
-Workdir = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, history, TensorBoard.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Override a setting, as in training.batch_size=8; repeat for more."),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -76,96 +76,18 @@ def demo(
 
 
 @app.command()
-def train(
-    config: Annotated[
-        str, typer.Option(help="A preset (drawn-64, drawn-64-unpaired, faces-128, paper-256) or a TOML file.")
-    ],
-    workdir: Workdir,
-    settings: Settings = None,
-    expression: Annotated[
-        list[Path] | None, typer.Option(help="Folder of records with expressions; repeat for more.")
-    ] = None,
-    segmentation: Annotated[
-        list[Path] | None, typer.Option(help="Folder of records with masks; the expression folders if not given.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the configuration and the parameter counts, then stop.")
-    ] = False,
-) -> None:
-    """Train segmenter and GAN together; the same command again goes on where it was cut. SIGTERM saves and stops."""
+def doctor() -> None:
+    """Show versions, devices, memory and extras of this installation, and how to mend what is missing."""
     from rich.console import Console
-
-    from seghgan_tf.config import read_config
-
-    overrides = [*(settings or ())]
-    for name, folders in (("expression", expression), ("segmentation", segmentation)):
-        if folders:
-            overrides.append(f"data.{name}={json.dumps([str(folder) for folder in folders])}")
-    resolved = read_config(config, tuple(overrides))
-    if not resolved.data.expression and not dry_run:
-        raise ValueError(
-            "`expression` must name a folder of records; make one with `seghgan data draw DIR`. Received: none"
-        )
-    quiet.start_tensorflow()
-    from seghgan_tf.training import run as training
-    from seghgan_tf.training.progress import ProgressBar
-
-    console = Console()
-    if dry_run:
-        console.print_json(resolved.model_dump_json())
-        console.print("trainable parameters:", training.parameter_counts(resolved.model))
-        return
-    with ProgressBar(resolved.training.steps, console) as bar:
-        training.train(resolved, workdir, callbacks=(bar,), report=console.print)
-    console.print(f"done: {workdir / training.CHECKPOINT}; next: seghgan evaluate --workdir {workdir}")
-
-
-@app.command()
-def evaluate(
-    workdir: Workdir,
-    split: Annotated[str, typer.Option(help="Split to measure on.")] = "test",
-    output: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
-) -> None:
-    """Measure segmentation, edits and expressions of a run on held-out records."""
-    from rich.console import Console
+    from rich.table import Table
 
     quiet.start_tensorflow()
-    from seghgan_tf.evaluation.figures import evaluate_run
-    from seghgan_tf.training import run as training
+    from seghgan_tf.doctor import examine
 
-    figures = evaluate_run(
-        training.load_model(workdir / training.CHECKPOINT), training.streams(training.read_run(workdir), split)
-    )
-    Console().print_json(data=figures)
-    if output:
-        output.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-@app.command()
-def ablate(
-    config: Annotated[
-        str, typer.Option(help="A preset or a TOML file; its model.regions is replaced by each variant.")
-    ],
-    workdir: Workdir,
-    settings: Settings = None,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="none, boxes, frozen, joint; repeat for more. All four if not given.")
-    ] = None,
-    segmenter: Annotated[
-        list[str] | None, typer.Option(help="unet, bisenet; repeat for more. The configuration's if not given.")
-    ] = None,
-) -> None:
-    """Train the variants of the method at equal budget and put their figures side by side. Resumes."""
-    quiet.start_tensorflow()
-    from seghgan_tf.evaluation.ablation import run_ablation
-
-    run_ablation(
-        config,
-        workdir,
-        tuple(settings or ()),
-        tuple(variant or ("none", "boxes", "frozen", "joint")),
-        tuple(segmenter or ()),
-    )
+    table = Table("what", "found", "mend")
+    for line in examine():
+        table.add_row(*line)
+    Console().print(table)
 
 
 @app.command()
@@ -176,6 +98,7 @@ def export(
     figures: Annotated[
         Path | None, typer.Option(help="Figures of `seghgan evaluate` to keep in the manifest.", exists=True)
     ] = None,
+    best: Best = False,
     receipt: Annotated[
         Path | None,
         typer.Option(
@@ -189,11 +112,11 @@ def export(
         return
     quiet.start_tensorflow()
     from seghgan_tf.export import export as write
-    from seghgan_tf.training import run as training
+    from seghgan_tf.training.workdir import load_run
     from serving.release.receipt import write_receipt
 
     taken = [int(path.name) for path in output.glob("*") if path.name.isdigit()]
-    model = training.load_model(workdir / training.CHECKPOINT)
+    model = load_run(workdir, best)
     facts: dict[str, Any] = {"step": model.steps_done}
     if figures:
         facts["figures"] = json.loads(figures.read_text())
@@ -203,51 +126,6 @@ def export(
     typer.echo(f"exported: {written}")
 
 
-@app.command()
-def gate(
-    candidate: Annotated[
-        Path, typer.Argument(help="Figures JSON, an exported version, or a folder of them (the newest).", exists=True)
-    ],
-    baseline: Annotated[
-        Path | None, typer.Option(help="The same of the model that serves now; floors alone if not given.", exists=True)
-    ] = None,
-    models_config: Annotated[
-        Path | None,
-        typer.Option(help="The servers' models.config: the baseline is what its label `stable` names.", exists=True),
-    ] = None,
-    digest: Annotated[
-        str | None,
-        typer.Option(
-            help="SHA-256 of the candidate's manifest, as `seghgan export --receipt` wrote it; another is refused."
-        ),
-    ] = None,
-    min_miou: Annotated[float, typer.Option(help="Least mean IoU.")] = 0.60,
-    miou_drop: Annotated[float, typer.Option(help="How far mean IoU may fall below the baseline's.")] = 0.01,
-    max_error_ratio: Annotated[float, typer.Option(help="Most edit error ratio (1 does nothing).")] = 0.95,
-    error_ratio_rise: Annotated[float, typer.Option(help="How far it may rise above the baseline's.")] = 0.02,
-) -> None:
-    """Refuse a model whose segmentation or edits fall behind: status 0 passes, 3 refuses, 1 could not tell.
-
-    seghgan gate exports --models-config models.config
-    """
-    from seghgan_tf.evaluation.gate import Limits, judge
-    from serving.release.receipt import check_digest
-    from serving.server.models_config import read_models
-
-    if models_config is not None:
-        if baseline is not None:
-            raise typer.BadParameter("Give --baseline or --models-config.")
-        folder = candidate.parent if (candidate / "manifest.json").exists() else candidate
-        stable = folder / str(read_models(models_config)["seghgan"].labels["stable"])
-        baseline = stable if stable.exists() else None
-    if digest is not None:
-        check_digest(candidate, digest)
-    limits = Limits(
-        min_miou=min_miou, miou_drop=miou_drop, max_error_ratio=max_error_ratio, error_ratio_rise=error_ratio_rise
-    )
-    for check in judge(candidate, baseline, limits):
-        typer.echo(f"{check.figure}: {check.value:.4f}, {check.rule} {check.bound:.4f}")
-    typer.echo(f"passed, against {baseline or 'floors alone'}")
 
 
 def _one_line(error: Exception) -> str:

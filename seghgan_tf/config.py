@@ -1,6 +1,7 @@
 """The configuration: every setting of the model, its losses, its data and its training, checked when it is read."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,7 +33,7 @@ class LossConfig(_Settings):
     gradient_penalty: NonNegativeFloat = 10.0
     """WGAN-GP's penalty on the critics' gradient norm."""
     expression: NonNegativeFloat = 160.0
-    """Mean squared error of the expression head (cross-entropy of one-hot spaces, where 1 is usual)."""
+    """Mean squared error of the expression head; of one-hot spaces the cross-entropy, whose weight is 1 where none is set."""
     cycle: NonNegativeFloat = 10.0
     """L1 between the image and the edit of its edit back to the source expression."""
     attention: NonNegativeFloat = 0.1
@@ -62,8 +63,8 @@ class ModelConfig(_Settings):
     """Global generator only; boxes around the regions; soft masks; soft masks through which the GAN trains the segmenter."""
     generator: Literal["field", "paint"] = "field"
     """What the generators return: attention, flow and paint; or no flow, which is GANimation's form."""
-    segmenter: Literal["bisenet", "unet"] = "bisenet"
-    """Architecture of the segmenter."""
+    segmenter: str = "bisenet"
+    """Architecture of the segmenter: `bisenet` or `unet`."""
     segmenter_width: PositiveInt = 64
     """Channels of the segmenter's first stage (64 is ResNet-18 for BiSeNet)."""
     generator_width: PositiveInt = 64
@@ -94,20 +95,31 @@ class ModelConfig(_Settings):
     """Seed of the initial weights and of the gradient penalty's mixing."""
     losses: LossConfig = LossConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _cross_entropy_weighs_one(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("expression_space") != "emotions":
+            return values
+        losses = values.get("losses", {})
+        return {**values, "losses": {"expression": 1.0, **losses} if isinstance(losses, Mapping) else losses}
+
     @field_validator("expression_space")
     @classmethod
     def _known_space(cls, spec: str) -> str:
         expression_space(spec)
         return spec
 
-    @model_validator(mode="after")
-    def _divisible(self) -> Self:
-        multiple = 32 if self.segmenter == "bisenet" else 16
-        if self.image_size % multiple:
-            raise ValueError(
-                f"`image_size` must be a multiple of {multiple} because {self.segmenter} halves it. Received: {self.image_size}"
-            )
-        return self
+    @classmethod
+    def from_stored(cls, values: Mapping[str, Any]) -> Self:
+        """Read what was saved beside weights, by 0.1 too: its generators paint, and its pairs are compared at full size.
+
+        >>> ModelConfig.from_stored({"image_size": 64}).generator, ModelConfig.from_stored({"generator": "field"}).generator
+        ('paint', 'field')
+        """
+        if "generator" in values:
+            return cls.model_validate(values)
+        losses = {"paired_sizes": 1, **values.get("losses", {})}
+        return cls.model_validate({"generator": "paint", **values, "losses": losses})
 
     @property
     def space(self) -> ExpressionSpace:
@@ -143,8 +155,8 @@ class DataConfig(_Settings):
     augment: AugmentConfig = AugmentConfig()
     balanced: bool = False
     """Draw every label (or dominant action unit) equally often."""
-    cache: bool = True
-    """Keep decoded images in memory."""
+    cache: bool | Literal["auto"] = "auto"
+    """Keep decoded images in memory; `auto` does where they take at most a third of what is free."""
     workers: NonNegativeInt = 0
     """Threads that decode; 0 lets tf.data choose."""
     photo_scale: int = Field(default=1, ge=1, le=4)
@@ -161,13 +173,17 @@ class TrainingConfig(_Settings):
     learning_rate: float = Field(default=1e-4, gt=0)
     """Adam's rate for generators and critics (betas 0.5 and 0.999); falls linearly to a tenth over the last half."""
     segmenter_learning_rate: float = Field(default=1e-3, gt=0)
-    """Adam's first rate for the segmenter; falls along a cosine to a hundredth."""
+    """Adam's first rate for the segmenter."""
     evaluate_every: PositiveInt = 2_000
     """Steps between evaluations, image grids and checkpoints."""
     validation_batches: PositiveInt = 32
     """Batches of the validation split that each evaluation reads."""
-    resnet_weights: Path | None = None
-    """A keras-hub preset folder of ResNet-18 weights for BiSeNet's context path."""
+    stop_on_warning: bool = False
+    """Stop where the history shows that training goes wrong (a mask vanishes, the critic collapses, ...)."""
+    segmenter_schedule: Literal["cosine", "poly"] = "cosine"
+    """How the segmenter's rate falls: along a cosine to a hundredth, or as (1 - step / steps)^0.9 to nothing."""
+    resnet_weights: str | None = None
+    """ResNet-18 weights for BiSeNet's context path: a keras-hub preset folder, or a name such as resnet_18_imagenet."""
 
 
 class Config(_Settings):
@@ -176,6 +192,11 @@ class Config(_Settings):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def segmentation_alone(self) -> bool:
+        """Whether the run never leaves the segmenter's own stage, so that it needs no expressions."""
+        return self.model.segmenter_steps >= self.training.steps
 
 
 def preset_names() -> list[str]:

@@ -85,12 +85,7 @@ def manifest_model(model: SegHGAN) -> dict[str, Any]:
 
 def float32_copy(model: SegHGAN) -> SegHGAN:
     """Rebuild the model in float32 with the running average in its generators, which is what is served."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        copy = SegHGAN(model.config)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    copy = SegHGAN(model.config.model_copy(update={"precision": "float32"}))
     copy.set_weights(model.get_weights())
     for weight, average in zip(copy.role_variables("generator"), model.averages, strict=True):
         weight.assign(average)

@@ -17,13 +17,6 @@ AU_NAMES = dict(zip(AUS, (
 ), strict=True))  # fmt: skip
 """The anatomical name of each action unit (Ekman and Friesen's FACS)."""
 
-AU_REGIONS = {
-    "eyes": ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU45"),
-    "nose": ("AU09",),
-    "mouth": ("AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26"),
-}
-"""The region in which each action unit mainly shows."""
-
 MAX_INTENSITY = 5.0
 """Largest intensity of an action unit; vectors store intensity / 5."""
 
@@ -111,24 +104,28 @@ class ExpressionSpace(NamedTuple):
         }
 
 
+SPACES = {
+    "aus": ExpressionSpace(AUS, 0.0, 1.0, False, MAX_INTENSITY),
+    "emotions": ExpressionSpace(EMOTIONS, 0.0, 1.0, True, 1.0),
+    "va": ExpressionSpace(("valence", "arousal"), -1.0, 1.0, False, 1.0),
+}
+"""The spaces that have a name; any action units joined by commas are one too."""
+
+
 def expression_space(spec: str) -> ExpressionSpace:
-    """Return the space named by `spec`: "aus", "emotions", "va", or action units joined by commas.
+    """Return the space named by `spec`: one of SPACES, or action units joined by commas.
 
     Raises ValueError where `spec` names neither a space nor known action units.
 
     >>> expression_space("AU12,AU25").labels
     ('AU12', 'AU25')
     """
-    if spec == "aus":
-        return ExpressionSpace(AUS, 0.0, 1.0, False, MAX_INTENSITY)
-    if spec == "emotions":
-        return ExpressionSpace(EMOTIONS, 0.0, 1.0, True, 1.0)
-    if spec == "va":
-        return ExpressionSpace(("valence", "arousal"), -1.0, 1.0, False, 1.0)
+    if spec in SPACES:
+        return SPACES[spec]
     labels = tuple(part.strip() for part in spec.split(","))
     if not all(label in AUS for label in labels) or len(set(labels)) != len(labels):
         raise ValueError(
-            f"`expression_space` must be aus, emotions, va, or different action units joined by commas (from {', '.join(AUS)}). Received: {spec}"
+            f"`expression_space` must be {', '.join(SPACES)}, or different action units joined by commas (from {', '.join(AUS)}). Received: {spec}"
         )
     return ExpressionSpace(labels, 0.0, 1.0, False, MAX_INTENSITY)
 
@@ -141,7 +138,7 @@ def labelled_space(labels: Sequence[str]) -> ExpressionSpace:
     >>> labelled_space(["valence", "arousal"]).low
     -1.0
     """
-    named = {EMOTIONS: "emotions", ("valence", "arousal"): "va"}
+    named = {space.labels: name for name, space in SPACES.items()}
     return expression_space(named.get(tuple(labels), ",".join(labels)))
 
 

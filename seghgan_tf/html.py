@@ -98,7 +98,7 @@ def curve(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str
         right = left + (width - left - 6) * (x - x0) / (x1 - x0)
         return f"{right:.1f},{6 + (height - low_margin - 6) * (1 - (y - y0) / (y1 - y0)):.1f}"
 
-    colors = ("var(--a)", "var(--b)", "var(--soft)")
+    colors = ["var(--a)", "var(--b)", "var(--soft)", *(f"hsl({67 * i % 360} 55% 50%)" for i in range(len(lines)))]
     drawn = "".join(
         f'<polyline fill="none" stroke="{color}" stroke-width="1.8" points="{" ".join(place(*point) for point in line)}"/>'
         for (_, line), color in zip(lines.items(), colors, strict=False)

@@ -23,12 +23,13 @@ class Region(NamedTuple):
     """A part of the face that a local generator edits.
 
     `classes` are its class ids; `window` is the (height, width) of its window as fractions of the image's side;
-    `center` is the (y, x) where the window stands when the mask is empty.
+    `center` is the (y, x) where the window stands when the mask is empty; `units` are the action units that mainly show in it.
     """
 
     classes: tuple[int, ...]
     window: tuple[float, float]
     center: tuple[float, float]
+    units: tuple[str, ...]
 
 
 def _ids(*names: str) -> tuple[int, ...]:
@@ -36,10 +37,16 @@ def _ids(*names: str) -> tuple[int, ...]:
 
 
 REGIONS = {
-    "eyes": Region(_ids("l_eye", "r_eye", "l_brow", "r_brow"), (0.3125, 0.625), (0.45, 0.5)),
-    "nose": Region(_ids("nose"), (0.375, 0.3125), (0.57, 0.5)),
-    "mouth": Region(_ids("mouth", "u_lip", "l_lip"), (0.375, 0.5), (0.72, 0.5)),
-}
+    "eyes": Region(
+        _ids("l_eye", "r_eye", "l_brow", "r_brow"), (0.3125, 0.625), (0.45, 0.5),
+        ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU45"),
+    ),
+    "nose": Region(_ids("nose"), (0.375, 0.3125), (0.57, 0.5), ("AU09",)),
+    "mouth": Region(
+        _ids("mouth", "u_lip", "l_lip"), (0.375, 0.5), (0.72, 0.5),
+        ("AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26"),
+    ),
+}  # fmt: skip
 """The regions, in the order the generators see them."""
 
 

@@ -12,9 +12,12 @@ from tests.conftest import ROOT
 COMMANDS = [
     "demo",
     "train",
+    "runs",
     "evaluate",
     "ablate",
+    "gate",
     "export",
+    "doctor",
     "serve",
     "status",
     "bench-serve",
@@ -77,3 +80,14 @@ def test_a_dry_run_prints_the_configuration_and_trains_nothing(tmp_path):
     assert '"image_size": 64' in done.stdout
     assert "generator" in done.stdout
     assert not (tmp_path / "run").exists()
+
+
+def test_the_doctor_names_versions_memory_and_extras():
+    done = seghgan("doctor")
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("tensorflow", "keras", "GPUs", "GiB", "extra serve"))
+
+
+def test_a_dry_run_of_a_one_hot_space_says_its_loss(tmp_path):
+    done = seghgan("train", "--config", "affectnet-128", "--workdir", str(tmp_path / "run"), "--dry-run")
+    assert "cross-entropy at weight 1" in done.stdout

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from seghgan_tf.training import cluster, recorder
-from seghgan_tf.training import run as training
+from seghgan_tf.training import cluster
+from seghgan_tf.training.workdir import load_run, read_history
 from tests.conftest import ROOT, TINY
 from tfrecords_tools.draw import draw_dataset
 
@@ -96,14 +96,11 @@ def records(tmp_path_factory):
     return folder
 
 
-def history(workdir):
-    path = workdir / recorder.HISTORY_FILE
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
 def wait_for_history(workdir, workers):
     deadline = time.monotonic() + 600
-    while not history(workdir) and time.monotonic() < deadline and all(worker.poll() is None for worker in workers):
+    while (
+        not read_history(workdir) and time.monotonic() < deadline and all(worker.poll() is None for worker in workers)
+    ):
         time.sleep(0.3)
 
 
@@ -116,12 +113,12 @@ def test_two_workers_train_stop_together_and_resume(records, tmp_path):
         worker.send_signal(signal.SIGTERM)
     said, statuses = finish(workers)
     assert statuses == [128 + signal.SIGTERM] * 2, said[0][-1500:] + said[1][-1500:]
-    stopped_at = training.load_model(workdir / training.CHECKPOINT).steps_done
-    assert stopped_at >= history(workdir)[-1]["step"] >= 2
+    stopped_at = load_run(workdir).steps_done
+    assert stopped_at >= read_history(workdir)[-1]["step"] >= 2
     said, statuses = finish(start_workers(records, workdir, stopped_at + 2))
     assert statuses == [0, 0], said[0][-1500:] + said[1][-1500:]
-    assert training.load_model(workdir / training.CHECKPOINT).steps_done == stopped_at + 2
-    steps = [line["step"] for line in history(workdir)]
+    assert load_run(workdir).steps_done == stopped_at + 2
+    steps = [line["step"] for line in read_history(workdir)]
     assert steps == sorted(set(steps)), "one worker alone writes the history"
 
 
@@ -133,4 +130,4 @@ def test_when_a_worker_dies_the_other_ends_with_an_error(records, tmp_path):
     workers[1].kill()
     said, statuses = finish(workers)
     assert statuses[0] not in (0, None), said[0][-1500:]
-    assert training.load_model(workdir / training.CHECKPOINT).steps_done >= 2
+    assert load_run(workdir).steps_done >= 2

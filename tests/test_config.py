@@ -40,7 +40,7 @@ def test_an_override_without_a_value_is_an_error():
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("image_size", 60),
+        ("image_size", 16),
         ("expression_space", "smiles"),
         ("segmenter_gradient_cap", -1),
         ("regions", "soft"),
@@ -52,11 +52,13 @@ def test_a_wrong_value_is_refused(setting, value):
         ModelConfig.model_validate({"segmenter": "unet", setting: value})
 
 
-def test_bisenet_needs_multiples_of_32():
-    with pytest.raises(ValidationError, match="multiple of 32"):
-        ModelConfig(image_size=144, segmenter="bisenet")
-
-
 def test_a_configuration_survives_its_json():
     config = read_config("faces-128")
     assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+def test_one_hot_spaces_take_the_cross_entropy_at_weight_one():
+    assert ModelConfig(expression_space="emotions").losses.expression == 1.0
+    assert ModelConfig(expression_space="emotions", losses={"expression": 3.0, "cycle": 1.0}).losses.expression == 3.0
+    assert ModelConfig(expression_space="aus").losses.expression == 160.0
+    assert read_config("faces-128", ("model.expression_space=emotions",)).model.losses.expression == 1.0

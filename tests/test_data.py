@@ -263,7 +263,7 @@ def test_the_batch_is_split_over_replicas(ten):
 def test_the_two_streams_repeat_independently(tmp_path):
     faces = write(tmp_path / "faces", [numbered_face(number, mask=None) for number in range(4)])
     parsed = write(tmp_path / "parsed", [numbered_face(number, aus=None) for number in range(10, 13)], expression=None)
-    stream = load_streams(faces, parsed, "train", AU12, endless(batch_size=1), critic_steps=2)
+    stream = tf.data.Dataset.zip(load_streams(faces, parsed, "train", AU12, endless(batch_size=1), critic_steps=2))
     seen = {"expression": Counter(), "segmentation": Counter()}
     for batch in stream.take(12):
         assert batch["expression"]["image"].shape == (2, SIZE, SIZE, 3)
@@ -274,8 +274,28 @@ def test_the_two_streams_repeat_independently(tmp_path):
     assert seen["segmentation"] == dict.fromkeys(range(10, 13), 4)
 
 
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("start", [3, 5, 7])
+def test_a_stream_goes_on_as_if_it_had_never_been_cut(ten, cache, start):
+    options = {
+        "batch_size": 4,
+        "training": True,
+        "deterministic": True,
+        "cache": cache,
+        "augment": AugmentConfig(colour=0.2),
+    }
+    whole = list(expressions(ten, **options).take(9))
+    rest = list(expressions(ten, start=start, **options).take(9 - start))
+    for expected, batch in zip(whole[start:], rest, strict=True):
+        np.testing.assert_array_equal(batch["image"], expected["image"])
+        np.testing.assert_array_equal(batch["expression"], expected["expression"])
+    epochs = [sorted(all_numbers(whole)[i : i + 10]) for i in (0, 10, 20)]
+    assert epochs == [list(range(10))] * 3, "every epoch shows every example once"
+    assert all_numbers(whole)[:10] != all_numbers(whole)[10:20]
+
+
 def test_one_folder_can_serve_both_streams_in_different_orders(ten):
-    stream = load_streams(ten, (), "train", AU12, endless(batch_size=2, cache=True))
+    stream = tf.data.Dataset.zip(load_streams(ten, (), "train", AU12, endless(batch_size=2, cache=True)))
     batches = list(stream.take(5))
     assert [numbers(batch["expression"]) for batch in batches] != [numbers(batch["segmentation"]) for batch in batches]
 
@@ -341,6 +361,16 @@ def test_data_without_expressions_is_refused(tmp_path):
         ValueError, match=r"d/dataset\.json.*expression space.*AU12.*seghgan data convert.*without expressions"
     ):
         expressions(folder)
+
+
+def test_a_dataset_of_another_space_names_its_own_and_the_setting(tmp_path):
+    folder = write(tmp_path / "d", [numbered_face(number, label=1, aus=None) for number in range(2)])
+    stored = json.loads((folder / "dataset.json").read_text())
+    counts = {"labels": {"happy": 2}, "units": {}, "with_units": 0, "with_affect": 0, "with_target": 0}
+    stored["splits"]["train"] |= counts
+    (folder / "dataset.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"model.expression_space=emotions.*Received: AU12"):
+        expressions(folder, training=True)
 
 
 def test_action_units_that_the_data_lacks_are_shown_beside_those_it_has(tmp_path):

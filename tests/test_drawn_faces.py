@@ -5,7 +5,7 @@ import pytest
 
 from seghgan_tf.data.folder import read_dataset_json
 from seghgan_tf.data.schema import decode_face
-from seghgan_tf.expressions import AU_REGIONS, AUS
+from seghgan_tf.expressions import AUS
 from seghgan_tf.regions import CLASSES, REGIONS
 from tfrecords_tools.draw import contact_sheet, draw_dataset
 from tfrecords_tools.drawn_faces import draw_faces, sample_aus, sample_faces
@@ -57,7 +57,7 @@ def test_each_action_unit_shows_in_its_own_region(people, neutral, name):
     aus[:, AUS.index(name)] = 3
     change = np.abs(draw_faces(people, aus)[0].astype(float) - neutral[0]).max(-1) / 255
     assert (change > 0.04).mean(axis=(1, 2)).mean() > 0.007
-    region = next(region for region, names in AU_REGIONS.items() if name in names)
+    region = next(region for region, part in REGIONS.items() if name in part.units)
     y, x = np.average(np.argwhere(change.sum(0) > 0), axis=0, weights=change.sum(0)[change.sum(0) > 0]) / 64
     height, width = REGIONS[region].window
     assert abs(y - REGIONS[region].center[0]) < height / 2 + 0.05

@@ -14,7 +14,7 @@ ORDER = [
     "seghgan_tf.frames", "seghgan_tf.html", "seghgan_tf.quiet", "seghgan_tf.progress", "seghgan_tf.config", "seghgan_tf.data", "seghgan_tf.model",
     "seghgan_tf.training", "seghgan_tf.detector", "seghgan_tf.photo_graph", "seghgan_tf.editing", "seghgan_tf.edits",
     "seghgan_tf.edit_cli", "seghgan_tf.export",
-    "seghgan_tf.evaluation", "seghgan_tf.demo", "seghgan_tf.cli",
+    "seghgan_tf.evaluation", "seghgan_tf.demo", "seghgan_tf.doctor", "seghgan_tf.cli",
 ]  # fmt: skip
 """The floors from the ground up: a module imports its own floor and those before it."""
 
@@ -41,6 +41,7 @@ LIGHT = [
 MAY_USE_OTHER_PACKAGES = {
     "seghgan_tf.cli",
     "seghgan_tf.edit_cli",
+    "seghgan_tf.evaluation.cli",
     "seghgan_tf.demo.run",
     "seghgan_tf.demo.trials",
     "seghgan_tf.export",

@@ -291,6 +291,19 @@ def test_averages_follow_the_generators_and_are_swapped_in_only_for_a_while():
     assert not moved(live, model.role_variables("generator"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"segmenter": "bisenet", "image_size": 144}, "multiple of 32"),
+        ({"image_size": 40}, "multiple of 16"),
+        ({"segmenter": "segformer"}, "unet, bisenet"),
+    ],
+)
+def test_a_segmenter_that_is_not_there_or_does_not_fit_is_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        SegHGAN({**TINY, **settings})
+
+
 def test_bisenet_trains_its_three_heads():
     model = make_model(segmenter="bisenet", segmenter_width=4, run_eagerly=True)
     assert len(model.segmenter.outputs) == 3

@@ -118,13 +118,30 @@ def expression_source(folder: Folders, split: str, space: ExpressionSpace) -> So
         _check_space(each / DATASET_FILE, description.get("expression"), space)
         pairs = pairs and bool(description.get("pairs"))
     needs = f"{'one of the labels' if space.one_hot else 'values of'} {', '.join(space.labels)}"
-    return _source(
+    source = _source(
         folder,
         split,
         lambda records: _select_expressions(records, space, pairs),
         lambda entry: _counted(entry, space, pairs),
         needs,
     )
+    if source.usable == 0:
+        entries = [split_of(read_dataset_json(each), split) for each in source.folders]
+        has = sorted({name for entry in entries for name in _spaces(entry)})
+        mend = f"which have {' and '.join(has)}; set model.expression_space={has[0]}" if has else "which have none"
+        raise ValueError(
+            f"`model.expression_space` must be one of the data, {mend}, or add {needs} with `seghgan data convert`. "
+            f"Received: {', '.join(space.labels)} for {_names(source)}"
+        )
+    return source
+
+
+def _spaces(entry: dict[str, Any]) -> list[str]:
+    """Return the spaces that a split's counts show, by the names that `model.expression_space` takes."""
+    units = [unit for unit in AUS if entry["units"].get(unit, 0)]
+    named = "aus" if len(units) == len(AUS) else ",".join(units)
+    found = {"emotions": any(entry["labels"].values()), "va": entry["with_affect"], named: units}
+    return [name for name, there in found.items() if there]
 
 
 def _counted(entry: dict[str, Any], space: ExpressionSpace, pairs: bool) -> int | None:
@@ -265,9 +282,9 @@ def _names(source: Source) -> str:
 
 
 def read_records(
-    files: Sequence[str], share: tuple[int, int], seed: int | None, deterministic: bool = True
+    files: Sequence[str], share: tuple[int, int], seed: Any, deterministic: bool = True
 ) -> tf.data.Dataset:
-    """Read serialised records; `share` is (how many workers, which one). Whole shards are shared out where there are enough."""
+    """Read serialised records; `share` is (how many workers, which one), `seed` shuffles the shards. Whole shards are shared out where there are enough."""
     workers, index = share
     if len(files) >= workers:
         files, workers, index = files[index::workers], 1, 0

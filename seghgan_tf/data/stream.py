@@ -37,12 +37,15 @@ class Batching:
     often) apply to training alone. `cache` keeps decoded images of training in memory as uint8. `deterministic` makes equal seeds give equal
     batches, at some cost of speed. `workers` bounds the threads that decode (0: tf.data chooses). With an `input_context`
     (`strategy.distribute_datasets_from_function`) each worker reads its own share and `batch_size` is over all replicas.
+    Training goes on as it would after `start` batches: exactly where the examples are counted and one process reads them all,
+    elsewhere from the start of another epoch.
     """
 
     image_size: int
     batch_size: int
     training: bool = False
     seed: int = 0
+    start: int = 0
     augment: AugmentConfig | None = None
     balanced: bool = False
     cache: bool = False
@@ -85,19 +88,19 @@ def load_segmentation_stream(folder: Folders, split: str, how: Batching) -> tf.d
 
 def load_streams(
     expression: Folders, segmentation: Folders, split: str, space: ExpressionSpace, how: Batching, critic_steps: int = 1
-) -> tf.data.Dataset:  # fmt: skip
-    """Zip the two streams that a training step takes: `{"expression": {...}, "segmentation": {...}}`.
+) -> dict[str, tf.data.Dataset]:  # fmt: skip
+    """Return the two streams that a training step takes zipped: "expression" and "segmentation".
 
     The expression batch holds `critic_steps` times as many examples as `how` says, the segmentation batch just these. Each stream
-    repeats on its own; in evaluation the zip ends with the shorter. Without `segmentation` folders the expression folders serve both.
-    Raises ValueError as the streams do.
+    repeats on its own. Without `segmentation` folders the expression folders serve both; without `expression` folders there is no
+    such stream. Raises ValueError as the streams do.
     """
     masks = dataclasses.replace(how, seed=how.seed + 1)
     faces = dataclasses.replace(how, batch_size=critic_steps * how.batch_size)
-    return tf.data.Dataset.zip({
-        "expression": load_expression_stream(expression, split, space, faces),
-        "segmentation": load_segmentation_stream(folders_of(segmentation) or expression, split, masks),
-    })  # fmt: skip
+    found = {"segmentation": load_segmentation_stream(folders_of(segmentation) or expression, split, masks)}
+    if folders_of(expression):
+        found["expression"] = load_expression_stream(expression, split, space, faces)
+    return found
 
 
 def _bucket_weights(buckets: tuple[int, ...]) -> Any:
@@ -112,25 +115,37 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
     if how.input_context is not None:
         batch_size = how.input_context.get_per_replica_batch_size(batch_size)
     training, deterministic = how.training, how.deterministic or not how.training
+    cache = how.cache and training
 
     def decode(examples: tf.data.Dataset) -> tf.data.Dataset:
         threads = how.workers or tf.data.AUTOTUNE
         return examples.map(lambda example: _decode(example, how.image_size), num_parallel_calls=threads)
 
-    records = read_records(source.files, how.share, how.seed if training else None, deterministic)
-    examples = records.batch(PARSED_TOGETHER).map(source.select, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-    cache = how.cache and training
-    if cache:
-        examples = decode(examples).cache()
-    if weights is not None:
-        examples = _rebalanced(examples, weights, how.seed)
-    if training:
+    def read(seed: Any) -> tf.data.Dataset:
+        records = read_records(source.files, how.share, seed, deterministic)
+        examples = records.batch(PARSED_TOGETHER).map(source.select, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+        return decode(examples).cache() if cache else examples
+
+    kept = read(None) if cache or not training else None
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        seed = how.seed + number
+        examples = read(seed) if kept is None else kept
+        if weights is not None:
+            examples = _rebalanced(examples, weights, seed)
         # One place more than there are examples, so that the cache is read to its end, which TensorFlow warns of otherwise.
-        examples = examples.shuffle(source.examples + 1 if cache else SHUFFLE_BUFFER, how.seed).repeat()
+        return examples.shuffle(source.examples + 1 if cache else SHUFFLE_BUFFER, seed)
+
+    if training:
+        whole = usable is not None and how.share == (1, 0)
+        first, taken = divmod(how.start * batch_size, usable) if whole else (how.start, 0)
+        examples = tf.data.Dataset.counter(first).flat_map(epoch).skip(taken)
+    else:
+        examples = kept
     if not cache:
         examples = decode(examples)
     batches = examples.batch(batch_size, drop_remainder=training or how.drop_remainder)
-    batches = _as_floats(batches, how.augment if training else None, how.seed + 7919 * how.share[1])
+    batches = _as_floats(batches, how.augment if training else None, how.seed + 7919 * how.share[1], how.start)
     if not training and how.share == (1, 0) and usable is not None:
         rest = usable % batch_size != 0 and not how.drop_remainder
         batches = batches.apply(tf.data.experimental.assert_cardinality(usable // batch_size + rest))
@@ -139,19 +154,19 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
-def _as_floats(batches: tf.data.Dataset, augmentation: AugmentConfig | None, seed: int) -> tf.data.Dataset:
+def _as_floats(batches: tf.data.Dataset, augmentation: AugmentConfig | None, seed: int, start: int) -> tf.data.Dataset:
     if augmentation is None or not augmentation.changes:
         return batches.map(to_float, num_parallel_calls=tf.data.AUTOTUNE)
-    numbered = tf.data.Dataset.zip(tf.data.Dataset.counter(), batches)
+    numbered = tf.data.Dataset.zip(tf.data.Dataset.counter(start), batches)
     return numbered.map(
         lambda step, batch: augment(batch, augmentation, tf.stack([tf.constant(seed, tf.int64), step])),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 
 
-def _rebalanced(examples: tf.data.Dataset, weights: Any, seed: int) -> tf.data.Dataset:
+def _rebalanced(examples: tf.data.Dataset, weights: Any, seed: Any) -> tf.data.Dataset:
     """Repeat or leave out each example so that on average it appears as often as its bucket's weight says."""
-    draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
+    draws = tf.data.Dataset.random(seed)
 
     def repeat(example: dict[str, Any], draw: Any) -> tf.data.Dataset:
         weight = tf.gather(tf.constant(weights), bucket_of(example["expression"]))

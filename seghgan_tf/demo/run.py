@@ -33,9 +33,10 @@ from seghgan_tf.evaluation.figures import segmentation_figures
 from seghgan_tf.export import export
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.model.inference import REGION_NAMES
-from seghgan_tf.training import pretrained, recorder
+from seghgan_tf.training import pretrained
 from seghgan_tf.training import run as training
 from seghgan_tf.training.progress import ProgressBar
+from seghgan_tf.training.workdir import read_history
 
 PRESET = "drawn-64"
 CHECKPOINT = pretrained.CHECKPOINTS / f"{PRESET}.npz"
@@ -66,10 +67,6 @@ def _train(config: Config, workdir: Path, console: Console, from_scratch: bool) 
     start = None if from_scratch else lambda model: pretrained.load_weights(model, CHECKPOINT)
     with ProgressBar(config.training.steps, console) as bar:
         return training.train(config, workdir, start=start, callbacks=(bar,), report=console.print)
-
-
-def _history(workdir: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (workdir / recorder.HISTORY_FILE).read_text().splitlines()]
 
 
 @contextmanager
@@ -146,7 +143,7 @@ def _segmenter_alone(config: Config, miou: float, workdir: Path, console: Consol
     values["model"] |= {"segmenter_steps": config.training.steps}
     with clock.stage("segmenter alone", "Train the segmenter alone from the same start for as many steps, to compare"):
         lone = _train(Config.model_validate(values), workdir / "segmenter-alone", console, True)
-        alone = segmentation_figures(lone, training.streams(config, "test").map(lambda batch: batch["segmentation"]))
+        alone = segmentation_figures(lone, training.streams(config, "test")["segmentation"])
     return {"miou_alone": alone["miou"], "miou_drop": alone["miou"] - miou}
 
 
@@ -220,7 +217,7 @@ def run_demo(
     with clock.stage("train", "Train segmenter, generators and critics together"):
         model = _train(config, workdir / "run", console, from_scratch)
     with clock.stage("evaluate", "Evaluate on people never trained on"):
-        test = training.streams(config, "test").map(lambda batch: batch["segmentation"])
+        test = training.streams(config, "test")["segmentation"]
         segmentation = segmentation_figures(model, test)
         with model.averaged():
             fields = fields_of(model, trials)
@@ -233,12 +230,9 @@ def run_demo(
     )
     with clock.stage("export", "Export a SavedModel with signatures, warmup and manifest"):
         version = 1 + max((int(path.name) for path in (workdir / "export").glob("[0-9]*")), default=0)
-        facts = {
-            "preset": preset,
-            "step": model.steps_done,
-            "miou": figures["miou"],
-            "edit_error_ratio": figures["edit_error_ratio"],
-        }
+        measured = {name: figures[name] for name in ("miou", "iou", "outside_change")}
+        measured["error_ratio"] = figures["edit_error_ratio"]
+        facts = {"preset": preset, "step": model.steps_done, "figures": measured}
         exported = export(model, workdir / "export", version, facts)
     with (
         clock.stage("serve and edit", "Start the server as a process of its own and edit over gRPC"),
@@ -261,7 +255,7 @@ def run_demo(
     run = demo_report.Run(
         config,
         figures,
-        _history(workdir / "run"),
+        read_history(workdir / "run"),
         trials,
         over_grpc,
         large,

@@ -11,7 +11,7 @@ from seghgan_tf.evaluation.figures import evaluate_run
 from seghgan_tf.training import run as training
 from seghgan_tf.training.progress import ProgressBar
 
-COLUMNS = ("miou", "error_ratio", "outside_change", "expression_error", "asked_error")
+COLUMNS = ("miou", "f1", "error_ratio", "outside_change", "expression_error", "asked_error")
 
 
 def run_ablation(
@@ -33,7 +33,7 @@ def run_ablation(
                 console.rule(name)
                 with ProgressBar(run.training.steps, console) as bar:
                     model = training.train(run, folder, callbacks=(bar,), report=console.print)
-                measured.write_text(json.dumps(evaluate_run(model, training.streams(run, "test")), indent=2) + "\n")
+                measured.write_text(json.dumps(evaluate_run(model, **training.streams(run, "test")), indent=2) + "\n")
             figures[name] = json.loads(measured.read_text())
     table = Table("variant", *COLUMNS)
     for name, values in figures.items():

@@ -7,13 +7,13 @@ import keras
 import tensorflow as tf
 
 from seghgan_tf.config import ModelConfig
-from seghgan_tf.expressions import AU_REGIONS, AUS
+from seghgan_tf.expressions import AUS
 from seghgan_tf.model.cluster import ClusterFit
 from seghgan_tf.model.critic import critic
 from seghgan_tf.model.field import apply_field, limit
 from seghgan_tf.model.generator import generator
 from seghgan_tf.model.hierarchy import Part, chosen_reach, find_parts, fused_field, soft_masks, window_sizes
-from seghgan_tf.model.segmenters import SEGMENTERS
+from seghgan_tf.model.segmenters import segmenter_for
 from seghgan_tf.regions import CLASSES, REGIONS
 
 REGION_NAMES = ("whole", *REGIONS)
@@ -42,7 +42,7 @@ class EditingModel(ClusterFit):
         masks = 0 if config.regions == "none" else len(REGIONS)
         self.local_generators, self.local_critics, self.visible = {}, {}, {}
         with keras.name_scope("segmenter"):
-            self.segmenter = SEGMENTERS[config.segmenter].build(size, len(CLASSES), config.segmenter_width)
+            self.segmenter = segmenter_for(config).build(size, len(CLASSES), config.segmenter_width)
         with keras.name_scope("generator"):
             width, blocks = config.generator_width, config.generator_blocks
             self.generator = generator(size, size, channels + masks, width, blocks, "generator", flow)
@@ -54,7 +54,7 @@ class EditingModel(ClusterFit):
                 self.local_generators[region] = generator(*window, channels, width, blocks, f"generator_{region}", flow)
             with keras.name_scope(f"critic_{region}"):
                 self.local_critics[region] = critic(*window, space.size, config.critic_width, f"critic_{region}")
-            seen = [label not in AUS or label in AU_REGIONS[region] for label in space.labels]
+            seen = [label not in AUS or label in REGIONS[region].units for label in space.labels]
             self.visible[region] = tf.constant(seen, tf.float32)
 
     def get_config(self) -> dict[str, Any]:
@@ -63,11 +63,8 @@ class EditingModel(ClusterFit):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Make a model of `get_config`'s values, those of version 0.1 included, whose generators paint."""
-        model = dict(config["config"])
-        if "generator" not in model:
-            model |= {"generator": "paint", "losses": {"paired_sizes": 1, **model.get("losses", {})}}
-        return cls(model, config["name"])
+        """Make a model of `get_config`'s values, those of version 0.1 included."""
+        return cls(ModelConfig.from_stored(config["config"]), config["name"])
 
     def role_variables(self, role: str) -> list[keras.Variable]:
         """Return the trainable variables of "segmenter", "generator" or "critic" (regions included)."""

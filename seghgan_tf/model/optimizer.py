@@ -33,6 +33,27 @@ def reduced(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
 
 
+def average_loss(values: tf.Tensor) -> tf.Tensor:
+    """Return a replica's part of the average of one number per example (B,) over the examples of all replicas.
+
+    The parts add up to the average, also where the replicas' shares of a batch differ in size.
+
+    >>> float(average_loss(tf.constant([1.0, 3.0])))
+    2.0
+    """
+    _, everyone = share_of_batch(values)
+    return tf.reduce_sum(values) / tf.cast(everyone, values.dtype)
+
+
+def share_of_batch(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return where this replica's examples (B, ...) begin in the whole batch, and how many it has over all replicas; int32."""
+    replica = tf.distribute.get_replica_context()
+    own = replica.replica_id_in_sync_group
+    counts = tf.one_hot(own, replica.num_replicas_in_sync, dtype=tf.int32) * tf.shape(values)[0]
+    counts = replica.all_reduce(tf.distribute.ReduceOp.SUM, counts)
+    return tf.reduce_sum(counts[:own]), tf.reduce_sum(counts)
+
+
 def averaged_over_replicas(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
     """Undo the sum over replicas that every Keras optimizer makes, for gradients that are reduced already."""
     replicas = tf.distribute.get_replica_context().num_replicas_in_sync

@@ -64,8 +64,8 @@ class SegHGAN(EditingModel):
         return int(tf.convert_to_tensor(self.optimizer.iterations.value))
 
     def begin(self, stage: Stage) -> None:
-        """Let the following `fit` train what `stage` says."""
-        self.stage, self.train_function = stage, None
+        """Let the following `fit` train and measure what `stage` says."""
+        self.stage, self.train_function, self.test_function = stage, None, None
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Measure as `keras.Model.evaluate` does, with the generators that evaluation and export use: the averaged ones."""
@@ -75,7 +75,7 @@ class SegHGAN(EditingModel):
     def train_step(self, batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Update what the stage trains once, from `batch["expression"]` and `batch["segmentation"]`."""
         with tf.GradientTape() as segmentation_tape:
-            segmentation = tf.nn.compute_average_loss(self._segmentation_loss(batch["segmentation"], training=True))
+            segmentation = optimizer.average_loss(self._segmentation_loss(batch["segmentation"], training=True))
         segmenter = optimizer.tensors(self.role_variables("segmenter"))
         learned = optimizer.reduced(segmentation_tape.gradient(segmentation, segmenter))
         if self.stage != "segmenter":
@@ -102,12 +102,14 @@ class SegHGAN(EditingModel):
             field = self._fused(last["image"], last["target_expression"], parts)
             with tape.stop_recording():
                 self.train_critics(last, parts, apply_field(last["image"], field), 0)
-            gan = tf.nn.compute_average_loss(self._generator_loss(last, parts, field))
+            gan = optimizer.average_loss(self._generator_loss(last, parts, field))
         return tape.gradient(gan, (generators, segmenter), unconnected_gradients="zero")
 
     def test_step(self, batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Measure the same losses without an update."""
+        """Measure the losses of the stage without an update."""
         self._segmentation_loss(batch["segmentation"], training=False)
+        if self.stage == "segmenter":
+            return self.results()
         face = self._prepared(batch["expression"])
         parts = self.find_parts(self.probabilities(face["image"]))
         self._generator_loss(face, parts, self._fused(face["image"], face["target_expression"], parts))
@@ -126,9 +128,9 @@ class SegHGAN(EditingModel):
             if self.stage == "paired":
                 total, named = objectives.recognition_loss(self._views(parts), face, weights, one_hot)
             else:
-                mix = self._mix(tf.shape(edited)[0], turn)
+                mix = self._mix(edited, turn)
                 total, named = objectives.critic_loss(self._views(parts), face, edited, mix, weights, one_hot)
-            loss = tf.nn.compute_average_loss(total)
+            loss = optimizer.average_loss(total)
         self._track(named)
         self._apply("critic", tape.gradient(loss, critics, unconnected_gradients="zero"))
 
@@ -193,14 +195,13 @@ class SegHGAN(EditingModel):
         times = face["photo"].shape[1] // self.config.image_size
         return face if times == 1 else face | {"image": tf.nn.avg_pool2d(face["photo"], times, times, "VALID")}
 
-    def _mix(self, count: tf.Tensor, turn: int) -> tf.Tensor:
+    def _mix(self, edited: tf.Tensor, turn: int) -> tf.Tensor:
         """Draw the penalty's mixing factors of this step, the same for an example on one or many replicas."""
-        context = tf.distribute.get_replica_context()
         step = tf.cast(self.optimizer.iterations, tf.int32)
         seed = tf.stack([tf.constant(self.config.seed, tf.int32) + 7919 * turn, step])
-        everyone = tf.random.stateless_uniform((context.num_replicas_in_sync * count, 1, 1, 1), seed)
-        first = tf.cast(context.replica_id_in_sync_group, tf.int32) * count
-        return everyone[first : first + count]
+        first, everyone = optimizer.share_of_batch(edited)
+        mix = tf.random.stateless_uniform((everyone, 1, 1, 1), seed)
+        return mix[first : first + tf.shape(edited)[0]]
 
     def _apply(self, role: str, gradients: list[tf.Tensor]) -> None:
         optimizer.optimizer_of(self.optimizer, role).apply(gradients, self.role_variables(role))

@@ -1,6 +1,5 @@
-"""What a run leaves in its work folder: checkpoints, history, TensorBoard; and a plain stop on NaN or a signal."""
+"""What a run writes as it goes: history, checkpoints, TensorBoard, warnings; and a plain stop on NaN or a signal."""
 
-import json
 import math
 import os
 import signal
@@ -12,22 +11,16 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.pictures import color_mask, gray, grid, to_pixels
-from seghgan_tf.training import cluster
+from seghgan_tf.training import cluster, health, runs, workdir
 
-CHECKPOINT = "last.keras"
-HISTORY_FILE = "history.jsonl"
-VANISHED = 2e-4
-"""A region whose mean probability falls under this share of the image is reported as vanishing."""
-
-
-def save_model(model: SegHGAN, path: Path) -> None:
-    """Write a checkpoint aside, then put it in place, so that a crash leaves the last one whole."""
-    aside = path.with_name(f".{path.stem}.part.keras")
-    model.save(aside)
-    os.replace(aside, path)
+NAN = (
+    "{what} became NaN at step {step}; the last good state is kept. Try --set training.learning_rate= half of it, "
+    "a larger batch, or a smaller model.losses.adversarial"
+)
 
 
 def picture(model: SegHGAN, image: Any, expression: Any) -> np.ndarray:
@@ -45,29 +38,62 @@ def picture(model: SegHGAN, image: Any, expression: Any) -> np.ndarray:
     return grid([list(row) for row in zip(*columns, strict=True)])
 
 
-class Recorder(keras.callbacks.Callback):
-    """Keeps the run's state: checkpoints, history, TensorBoard, and a plain stop at step `end`, on NaN or a signal."""
+def is_best(history: list[dict[str, float]]) -> bool:
+    """Return whether the last evaluation is the best: the least paired error where there are true targets, else the most mIoU.
 
-    def __init__(self, workdir: Path, total: int, sample: dict[str, Any], report: Callable[[str], None]) -> None:
+    >>> is_best([{"val_miou": 0.5}, {"val_miou": 0.6}]), is_best([{"val_paired": 0.1, "val_miou": 0.5}, {"val_paired": 0.2}])
+    (True, False)
+    """
+    paired = [line["val_paired"] for line in history if line.get("val_paired")]
+    if paired and history[-1].get("val_paired"):
+        return history[-1]["val_paired"] <= min(paired)
+    found = [line["val_miou"] for line in history if "val_miou" in line]
+    return not paired and "val_miou" in history[-1] and history[-1]["val_miou"] >= max(found)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Keeps the run's state, and stops it at step `end`, on NaN, on a signal, or on a warning where that is asked for."""
+
+    def __init__(
+        self, folder: Path, sample: dict[str, Any], report: Callable[[str], None], stop_on_warning: bool = False
+    ) -> None:
         super().__init__()
-        self.workdir, self.end, self.sample, self.report = workdir, total, sample, report
+        self.folder, self.sample, self.report, self.stop_on_warning = folder, sample, report, stop_on_warning
+        self.end = 0
         self.stopped: str | None = None
         self.signal = 0
         self.strategy = tf.distribute.get_strategy()
         self.chief = cluster.is_chief(self.strategy)
+        self.history: list[dict[str, float]] = []
+        self.previous: dict[int, Any] = {}
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Open TensorBoard's file and listen for the signals that ask for an orderly end."""
-        events = str(self.workdir / "tensorboard")
+    def open(self, model: SegHGAN) -> None:
+        """Take up the history at the model's step, open TensorBoard's file, and listen for the signals that ask for an orderly end."""
+        self.history = workdir.cut_history(self.folder, model.steps_done, self.chief)
+        self.began = time.monotonic() - (self.history[-1]["seconds"] if self.history else 0.0)
+        events = str(self.folder / "tensorboard")
         self.writer = tf.summary.create_file_writer(events) if self.chief else tf.summary.create_noop_writer()
-        self.began, self.step = time.monotonic(), self.model.steps_done
-        self.previous = {}
+        with self.writer.as_default():
+            settings = runs.flat(workdir.read_config_of(self.folder).model_dump(mode="json"))
+            hparams.hparams(
+                {key: value if isinstance(value, int | float) else str(value) for key, value in settings.items()}
+            )
         if os.environ.get("SEGHGAN_SIGNALS", "1") == "1":
             for number in (signal.SIGTERM, signal.SIGINT):
                 self.previous[number] = signal.signal(number, self._on_signal)
 
+    def close(self) -> None:
+        """Give the signals back."""
+        self.writer.close()
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
     def _on_signal(self, number: int, frame: Any) -> None:
         self.signal = number
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Count from the step that the model is at."""
+        self.step = self.model.steps_done
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Stop at the last step, on a signal, or on a loss that is no number any more."""
@@ -76,44 +102,48 @@ class Recorder(keras.callbacks.Callback):
             self.model.stop_training = True
         if cluster.agree(self.strategy, bool(self.signal)):
             self.signal = self.signal or signal.SIGTERM
-            self.stopped = f"received {signal.Signals(self.signal).name}; the same command goes on from step {self.model.steps_done}"
-            self._save()
-            self.model.stop_training = True
-        elif logs and not all(math.isfinite(float(value)) for value in logs.values()):
-            wrong = ", ".join(name for name, value in logs.items() if not math.isfinite(float(value)))
-            self.stopped = (
-                f"{wrong} became NaN at step {self.model.steps_done}. {CHECKPOINT} is the last good state; "
-                "try --set training.learning_rate= half of it, a larger batch, or a smaller model.losses.adversarial"
-            )
-            self.model.stop_training = True
+            if not self._broken({}):
+                name = signal.Signals(self.signal).name
+                self._stop(f"received {name}; the same command goes on from step {self.step}")
+                if self.chief:
+                    workdir.save(self.model, self.folder)
+        elif wrong := [name for name, value in (logs or {}).items() if not math.isfinite(float(value))]:
+            self._stop(NAN.format(what=", ".join(wrong[:5]), step=self.step))
+
+    def _stop(self, why: str) -> None:
+        self.stopped = why
+        self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write checkpoint, history line, scalars and image grid."""
-        if self.stopped or not self.chief:
+        """Write history line, checkpoint, scalars and image grid, and say what looks wrong."""
+        if self.stopped:
             return
-        step = self.model.steps_done
         values = {name: float(value) for name, value in (logs or {}).items()}
-        self._save()
-        line = {"step": step, "seconds": round(time.monotonic() - self.began, 1), **values}
-        with (self.workdir / HISTORY_FILE).open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        with self.writer.as_default(step), self.model.averaged():
+        if self._broken(values):
+            return
+        line = {"step": self.step, "seconds": round(time.monotonic() - self.began, 1), **values}
+        self.history.append(line)
+        if self.chief:
+            workdir.append_history(self.folder, line)
+            workdir.save(self.model, self.folder, is_best(self.history))
+            self._draw(values)
+        for warning in health.warnings(self.history):
+            if self.chief:
+                self.report(f"warning: step {self.step}: {warning}")
+            if self.stop_on_warning:
+                self._stop(f"{warning} (step {self.step}; training.stop_on_warning is set)")
+
+    def _draw(self, values: dict[str, float]) -> None:
+        with self.writer.as_default(self.step), self.model.averaged():
             for name, value in values.items():
                 tf.summary.scalar(name, value)
+            tf.summary.scalar("warnings", len(health.warnings(self.history)))
             tf.summary.image("image, mask, attention, edit, reconstruction", picture(self.model, **self.sample)[None])
         self.writer.flush()
-        for name in ("eyes", "nose", "mouth"):
-            if values.get(f"area_{name}", 1.0) < VANISHED:
-                self.report(
-                    f"warning: the {name} mask is vanishing; lower model.segmenter_gradient_cap or train the segmenter longer"
-                )
 
-    def _save(self) -> None:
-        if self.chief:
-            save_model(self.model, self.workdir / CHECKPOINT)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Give the signals back."""
-        self.writer.close()
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
+    def _broken(self, values: dict[str, float]) -> bool:
+        """Stop where a figure, a weight or a moment is no finite number: such a state is never saved."""
+        wrong = [name for name, value in values.items() if not math.isfinite(value)] or workdir.not_finite(self.model)
+        if wrong:
+            self._stop(NAN.format(what=", ".join(wrong[:5]), step=self.step))
+        return bool(wrong)

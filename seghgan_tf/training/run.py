@@ -1,6 +1,5 @@
-"""Train a SegHGAN in a work folder that the same call resumes: strategy, optimizers, data, checkpoints."""
+"""Train a SegHGAN in a work folder that the same call resumes: strategy, optimizers, data, stages."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +9,14 @@ import keras
 import tensorflow as tf
 
 from seghgan_tf.config import Config, ModelConfig
+from seghgan_tf.data import memory
+from seghgan_tf.data.select import expression_source, mask_source
 from seghgan_tf.data.stream import Batching, load_streams
 from seghgan_tf.model import SegHGAN, role_optimizer
+from seghgan_tf.model.optimizer import ROLES
 from seghgan_tf.model.seghgan import Stage
-from seghgan_tf.training import cluster
-from seghgan_tf.training.recorder import CHECKPOINT, Recorder
-
-CONFIG_FILE = "config.json"
+from seghgan_tf.training import cluster, pretrained, workdir
+from seghgan_tf.training.recorder import Recorder
 
 
 class TrainingStopped(RuntimeError):  # noqa: N818
@@ -28,18 +28,20 @@ class TrainingStopped(RuntimeError):  # noqa: N818
 
 
 def choose_strategy() -> tf.distribute.Strategy:
-    """Return MultiWorkerMirrored where the environment names a cluster, Mirrored on several GPUs, else the default."""
+    """Return MultiWorkerMirrored where the environment names a cluster, Mirrored on several GPUs, else the default.
+
+    GPUs give memory as it is asked for, so that a second process finds some.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
     if cluster.announce():
         return tf.distribute.MultiWorkerMirroredStrategy()
-    return (
-        tf.distribute.MirroredStrategy()
-        if len(tf.config.list_physical_devices("GPU")) > 1
-        else tf.distribute.get_strategy()
-    )
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
 def make_optimizer(config: Config) -> keras.optimizers.MultiOptimizer:
-    """Return Adam for generators and critics (falling linearly over the last half) and for the segmenter (cosine)."""
+    """Return Adam for generators and critics (falling linearly over the last half) and for the segmenter."""
     training, schedules = config.training, keras.optimizers.schedules
     steps, rate = training.steps - config.model.segmenter_steps, training.learning_rate
 
@@ -48,11 +50,15 @@ def make_optimizer(config: Config) -> keras.optimizers.MultiOptimizer:
         rates = [rate * (1 - 0.09 * i) for i in range(11)]
         return keras.optimizers.Adam(schedules.PiecewiseConstantDecay(bounds, rates), 0.5, 0.999)
 
-    cosine = schedules.CosineDecay(training.segmenter_learning_rate, training.steps, alpha=0.01)
+    first = training.segmenter_learning_rate
+    falling = {
+        "cosine": schedules.CosineDecay(first, training.steps, alpha=0.01),
+        "poly": schedules.PolynomialDecay(first, training.steps, end_learning_rate=0.0, power=0.9),
+    }
     return role_optimizer(
         adversarial(max(steps, 20)),
         adversarial(max(steps, 20) * config.model.critic_steps),
-        keras.optimizers.Adam(cosine),
+        keras.optimizers.Adam(falling[training.segmenter_schedule]),
     )
 
 
@@ -61,106 +67,90 @@ def build(config: Config) -> SegHGAN:
     keras.utils.set_random_seed(config.model.seed)
     model = SegHGAN(config.model)
     if config.training.resnet_weights is not None:
-        load_context_path(model, config.training.resnet_weights)
-    optimizer = make_optimizer(config)
-    model.compile(optimizer=optimizer, jit_compile=False)
-    optimizer.build(model.trainable_variables)
+        pretrained.load_context_path(model, config.training.resnet_weights)
+    _compile(model, config)
     return model
 
 
-def load_context_path(model: SegHGAN, preset: Path) -> None:
-    """Load ResNet-18 weights from a keras-hub preset folder into BiSeNet's context path.
-
-    Raises ValueError for a U-Net, another width, or a folder without a preset.
-    """
-    if model.config.segmenter != "bisenet" or model.config.segmenter_width != 64:
-        raise ValueError(
-            "`resnet_weights` must go with segmenter = bisenet and segmenter_width = 64, which is ResNet-18. Received: another segmenter"
-        )
-    if not (preset / "config.json").is_file():
-        raise ValueError(f"`resnet_weights` must be a keras-hub preset folder with a config.json. Received: {preset}")
-    from keras_hub.models import Backbone
-
-    pretrained = Backbone.from_preset(str(preset))
-    model.segmenter.get_layer("context_pyramid").set_weights(pretrained.get_weights())
+def _compile(model: SegHGAN, config: Config) -> None:
+    optimizer = make_optimizer(config)
+    model.compile(optimizer=optimizer, jit_compile=False)
+    optimizer.build(model.trainable_variables)
 
 
-def load_model(path: Path) -> SegHGAN:
-    """Load a checkpoint (`.keras`), optimizer moments included.
-
-    Raises ValueError where there is none.
-    """
-    if not Path(path).is_file():
-        raise ValueError(f"`workdir` must hold {CHECKPOINT}, which `seghgan train` writes. Received: {path}")
-    return keras.saving.load_model(path)
-
-
-def prepare_workdir(config: Config, workdir: Path, chief: bool = True) -> None:
-    """Create the work folder and, as the chief, write the configuration into it.
-
-    Raises ValueError where a run with another model or other data lives there: resuming would mix the two.
-    """
-    workdir.mkdir(parents=True, exist_ok=True)
-    path, values = workdir / CONFIG_FILE, config.model_dump(mode="json")
-    if path.is_file() and (workdir / CHECKPOINT).is_file():
-        before = json.loads(path.read_text())
-        settings = [
-            (part, key)
-            for part in ("model", "data")
-            for key in values[part]
-            if before[part].get(key) != values[part][key]
-        ]
-        if settings:
-            part, key = settings[0]
-            raise ValueError(
-                f"`workdir` must be a new folder, because the run in {workdir} has {part}.{key} = {before[part].get(key)}. "
-                f"Received: {part}.{key} = {values[part][key]}"
-            )
-    if chief:
-        aside = path.with_suffix(".part")
-        aside.write_text(json.dumps(values, indent=2) + "\n")
-        aside.replace(path)  # at once, as other workers may be reading it
-
-
-def read_run(workdir: Path) -> Config:
-    """Read the configuration of the run in `workdir`. Raises ValueError where there is none."""
-    path = Path(workdir) / CONFIG_FILE
-    if not path.is_file():
-        raise ValueError(f"`workdir` must be a folder of `seghgan train`, with a {CONFIG_FILE}. Received: {workdir}")
-    return Config.model_validate_json(path.read_text())
+def resume(config: Config, folder: Path, report: Callable[[str], None] = print) -> SegHGAN | None:
+    """Load the run's newest whole checkpoint, with its moments under the schedules of `config`; None for a new run."""
+    model = workdir.load_newest(folder, report)
+    if model is None:
+        return None
+    moments = [variable.numpy() for variable in model.optimizer.variables]
+    _compile(model, config)
+    for variable, value in zip(model.optimizer.variables, moments, strict=True):
+        variable.assign(value)
+    return model
 
 
 def streams(
-    config: Config, split: str, seed: int = 0, input_context: tf.distribute.InputContext | None = None
-) -> tf.data.Dataset:
-    """Return the two-stream batches of `split`, augmented and endless for "train", in order otherwise.
+    config: Config, split: str, start: int = 0, input_context: tf.distribute.InputContext | None = None
+) -> dict[str, tf.data.Dataset]:
+    """Return the batches of `split` by stream, "expression" and "segmentation": endless and augmented for "train", else in order.
 
-    With an `input_context`, a worker's share of them.
+    Those of "train" are what an uninterrupted run would see from step `start` on. A run that trains the segmenter alone has no
+    expressions where it names no folder of them. With an `input_context`, a worker's share.
     """
     training = split == "train"
     settings, model = config.data, config.model
     how = Batching(
-        image_size=model.image_size * (settings.photo_scale if training else 1), batch_size=config.training.batch_size, training=training, seed=model.seed + seed,
-        augment=settings.augment, balanced=settings.balanced, cache=settings.cache, workers=settings.workers,
+        image_size=model.image_size * (settings.photo_scale if training else 1),
+        batch_size=config.training.batch_size,
+        training=training,
+        seed=model.seed,
+        start=start,
+        augment=settings.augment,
+        balanced=settings.balanced,
+        cache=settings.cache is True,
+        deterministic=True,
+        workers=settings.workers,
         input_context=input_context,
-    )  # fmt: skip
+    )
     critic_steps = model.critic_steps if training else 1
     return load_streams(settings.expression, settings.segmentation, split, model.space, how, critic_steps)
 
 
-def distributed_streams(config: Config, strategy: tf.distribute.Strategy, seed: int) -> tuple[Any, Any]:
+def with_cache_chosen(config: Config, report: Callable[[str], None] = print) -> Config:
+    """Replace `data.cache = "auto"`: decoded images are kept where they take at most a third of the memory that is free."""
+    if config.data.cache != "auto":
+        return config
+    side, size = config.model.image_size * config.data.photo_scale, 0
+    if config.data.expression:
+        faces = expression_source(config.data.expression, "train", config.model.space)
+        size += memory.cache_bytes(faces.examples, side, 2, 0)
+    masks = mask_source(config.data.segmentation or config.data.expression, "train")
+    size += memory.cache_bytes(masks.examples, side, 1, 1)
+    free = memory.available()
+    chosen = memory.worth_caching(size, free)
+    known = "of an unknown size" if free is None else f"of {free / 2**30:.1f} GiB"
+    report(
+        f"decoded images take up to {size / 2**30:.1f} GiB of a free memory {known}: "
+        f"{'kept in memory' if chosen else 'read and decoded anew (data.cache = true keeps them)'}"
+    )
+    return config.model_copy(update={"data": config.data.model_copy(update={"cache": chosen})})
+
+
+def distributed_streams(config: Config, strategy: tf.distribute.Strategy, start: int) -> tuple[Any, Any]:
     """Return what `fit` takes: training batches, each worker of a cluster reading its share, and validation batches.
 
     Every worker validates on the same examples, so that all take equally many steps.
     """
 
     def training(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
-        return streams(config, "train", seed, context)
+        return tf.data.Dataset.zip(streams(config, "train", start, context))
 
     def validation(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         whole = context and tf.distribute.InputContext(num_replicas_in_sync=context.num_replicas_in_sync)
-        batches = streams(config, "validation", input_context=whole).take(config.training.validation_batches)
-        return batches.cache() if config.data.cache else batches
+        batches = tf.data.Dataset.zip(streams(config, "validation", input_context=whole))
+        batches = batches.take(config.training.validation_batches)
+        return batches.cache() if config.data.cache is True else batches
 
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return tuple(map(strategy.distribute_datasets_from_function, (training, validation)))
@@ -181,39 +171,60 @@ def stages(config: Config) -> tuple[tuple[Stage, int], ...]:
 
 def train(
     config: Config,
-    workdir: Path,
+    folder: Path,
     *,
     start: Callable[[SegHGAN], None] | None = None,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
     report: Callable[[str], None] = print,
 ) -> SegHGAN:
-    """Train in `workdir` until `config.training.steps`; the same call goes on where a run was cut.
+    """Train in `folder` until `config.training.steps`; the same call goes on where a run was cut.
 
-    `start` may fill a new model with weights. Raises TrainingStopped on NaN or a signal, with the last good state kept.
+    `start` may fill a new model with weights. Raises TrainingStopped on NaN or a signal, with the last good state kept,
+    RuntimeError where another process trains there.
     """
     strategy = choose_strategy()
-    prepare_workdir(config, workdir, cluster.is_chief(strategy))
-    checkpoint = workdir / CHECKPOINT
-    with strategy.scope():
-        if checkpoint.is_file():
-            model = load_model(checkpoint)
-        else:
-            model = build(config)
-            if start is not None:
-                start(model)
-    done, total, every = model.steps_done, config.training.steps, config.training.evaluate_every
-    if done >= total:
-        report(f"{checkpoint} is at step {done} of {total}: nothing left to train")
-        return model
-    batch = next(iter(streams(config, "validation")))["expression"]
-    wanted = batch.get("target_expression", tf.roll(batch["expression"], 1, 0))
-    with strategy.scope():
-        recorder = Recorder(workdir, total, {"image": batch["image"][:6], "expression": wanted[:6]}, report)
-    batches, validation = distributed_streams(config, strategy, seed=done)
+    chief = cluster.is_chief(strategy)
+    with workdir.locked(folder, chief):
+        workdir.write_config(config, folder, chief)
+        config = with_cache_chosen(config, report)
+        keras.utils.set_random_seed(config.model.seed)  # the order of the data comes from it too
+        with strategy.scope():
+            model = resume(config, folder, report)
+            if model is None:
+                model = build(config)
+                if start is not None:
+                    start(model)
+            if model.steps_done >= config.training.steps:
+                report(f"{folder} is at step {model.steps_done} of {config.training.steps}: nothing left to train")
+                return model
+            recorder = Recorder(folder, _sample(config), report, config.training.stop_on_warning)
+        recorder.open(model)
+        try:
+            _fit(model, config, strategy, recorder, callbacks)
+        finally:
+            recorder.close()
+    if recorder.stopped:
+        raise TrainingStopped(recorder.stopped, 128 + recorder.signal if recorder.signal else 1)
+    return model
+
+
+def _sample(config: Config) -> dict[str, Any]:
+    """Return six faces of the validation split with the expressions they are asked for, to be drawn as the run goes."""
+    found = streams(config, "validation")
+    batch = next(iter(found.get("expression", found["segmentation"])))
+    seen = batch.get("expression", tf.zeros((len(batch["image"]), config.model.space.size)))
+    wanted = batch.get("target_expression", tf.roll(seen, 1, 0))
+    return {"image": batch["image"][:6], "expression": wanted[:6]}
+
+
+def _fit(model: SegHGAN, config: Config, strategy: Any, recorder: Recorder, callbacks: tuple[Any, ...]) -> None:
+    """Train the stages that are left, one `fit` each."""
+    every = config.training.evaluate_every
     for stage, end in stages(config):
         if model.steps_done < end and not recorder.stopped:
             model.begin(stage)
             recorder.end = end
+            batches, validation = distributed_streams(config, strategy, start=model.steps_done)
             model.fit(
                 batches,
                 steps_per_epoch=every,
@@ -223,15 +234,9 @@ def train(
                 validation_data=validation,
                 callbacks=[recorder, *callbacks],
             )
-    if recorder.stopped:
-        raise TrainingStopped(recorder.stopped, 128 + recorder.signal if recorder.signal else 1)
-    return model
 
 
 def parameter_counts(config: ModelConfig) -> dict[str, int]:
     """Return the trainable parameters of each role."""
     model = SegHGAN(config)
-    return {
-        role: sum(math.prod(v.shape) for v in model.role_variables(role))
-        for role in ("segmenter", "generator", "critic")
-    }
+    return {role: sum(math.prod(v.shape) for v in model.role_variables(role)) for role in ROLES}

@@ -13,7 +13,7 @@ pytest.importorskip("playwright", reason="needs the extra `dev`: pip install pla
 from playwright.sync_api import Error, sync_playwright
 from web_page import CHROMIUM, FLAGS, host, serve, write_config
 
-from seghgan_tf import expressions
+from seghgan_tf import expressions, regions
 
 pytestmark = [
     pytest.mark.slow,
@@ -205,8 +205,8 @@ def test_an_edited_download_says_so_inside(page, face):
 def test_the_page_knows_the_packages_action_units_and_emotions(page):
     units, emotions = page.evaluate("() => import('/expressions.js').then(m => [m.ACTION_UNITS, m.EMOTIONS])")
     assert {label: name.lower() for label, (_, name, _) in units.items()} == expressions.AU_NAMES
-    for region, labels in expressions.AU_REGIONS.items():
-        assert {label for label in units if units[label][0] == region} == set(labels)
+    for region, part in regions.REGIONS.items():
+        assert {label for label in units if units[label][0] == region} == set(part.units)
     assert emotions == expressions.EMOTION_AUS
 
 

@@ -1,0 +1,119 @@
+"""The commands `seghgan evaluate`, `seghgan ablate` and `seghgan gate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seghgan_tf import quiet
+from seghgan_tf.training.cli import Settings, Workdir
+
+app = typer.Typer()
+
+Best = Annotated[bool, typer.Option("--best", help="Use the run's best checkpoint by validation, not its last.")]
+
+
+@app.command()
+def evaluate(
+    workdir: Workdir,
+    split: Annotated[str, typer.Option(help="Split to measure on.")] = "test",
+    output: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+    best: Best = False,
+    judge: Annotated[
+        Path | None,
+        typer.Option(help="SavedModel that sees an expression in an image: an independent judge.", exists=True),
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="SavedModel that turns an image into features, for FID and KID.", exists=True)
+    ] = None,
+) -> None:
+    """Measure segmentation, edits and expressions of a run on held-out records, each stream to its own end."""
+    from rich.console import Console
+
+    quiet.start_tensorflow()
+    from seghgan_tf.evaluation.figures import Signature, evaluate_run
+    from seghgan_tf.training.run import streams
+    from seghgan_tf.training.workdir import load_run, read_config_of
+
+    config = read_config_of(workdir)
+    figures = evaluate_run(
+        load_run(workdir, best),
+        **streams(config, split),
+        judge=judge and Signature(judge),
+        features=features and Signature(features),
+    )
+    Console().print_json(data=figures)
+    if output:
+        output.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+@app.command()
+def ablate(
+    config: Annotated[
+        str, typer.Option(help="A preset or a TOML file; its model.regions is replaced by each variant.")
+    ],
+    workdir: Workdir,
+    settings: Settings = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="none, boxes, frozen, joint; repeat for more. All four if not given.")
+    ] = None,
+    segmenter: Annotated[
+        list[str] | None, typer.Option(help="unet, bisenet; repeat for more. The configuration's if not given.")
+    ] = None,
+) -> None:
+    """Train the variants of the method at equal budget and put their figures side by side. Resumes."""
+    quiet.start_tensorflow()
+    from seghgan_tf.evaluation.ablation import run_ablation
+
+    variants = tuple(variant or ("none", "boxes", "frozen", "joint"))
+    run_ablation(config, workdir, tuple(settings or ()), variants, tuple(segmenter or ()))
+
+
+@app.command()
+def gate(
+    candidate: Annotated[
+        Path, typer.Argument(help="Figures JSON, an exported version, or a folder of them (the newest).", exists=True)
+    ],
+    baseline: Annotated[
+        Path | None, typer.Option(help="The same of the model that serves now; floors alone if not given.", exists=True)
+    ] = None,
+    models_config: Annotated[
+        Path | None,
+        typer.Option(help="The servers' models.config: the baseline is what its label `stable` names.", exists=True),
+    ] = None,
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            help="SHA-256 of the candidate's manifest, as `seghgan export --receipt` wrote it; another is refused."
+        ),
+    ] = None,
+    min_miou: Annotated[float, typer.Option(help="Least mean IoU.")] = 0.60,
+    miou_drop: Annotated[float, typer.Option(help="How far mean IoU may fall below the baseline's.")] = 0.01,
+    max_error_ratio: Annotated[float, typer.Option(help="Most edit error ratio (1 does nothing).")] = 0.95,
+    error_ratio_rise: Annotated[float, typer.Option(help="How far it may rise above the baseline's.")] = 0.02,
+) -> None:
+    """Refuse a model whose segmentation or edits fall behind: status 0 passes, 3 refuses, 1 could not tell.
+
+    Every figure that both sides have is compared.
+
+    seghgan gate exports --models-config models.config
+    """
+    from seghgan_tf.evaluation.gate import Limits, judge
+    from serving.release.receipt import check_digest
+    from serving.server.models_config import read_models
+
+    if models_config is not None:
+        if baseline is not None:
+            raise typer.BadParameter("Give --baseline or --models-config.")
+        folder = candidate.parent if (candidate / "manifest.json").exists() else candidate
+        stable = folder / str(read_models(models_config)["seghgan"].labels["stable"])
+        baseline = stable if stable.exists() else None
+    if digest is not None:
+        check_digest(candidate, digest)
+    limits = Limits(
+        min_miou=min_miou, miou_drop=miou_drop, max_error_ratio=max_error_ratio, error_ratio_rise=error_ratio_rise
+    )
+    for check in judge(candidate, baseline, limits):
+        typer.echo(f"{check.figure}: {check.value:.4f}, {check.rule} {check.bound:.4f}")
+    typer.echo(f"passed, against {baseline or 'floors alone'}")

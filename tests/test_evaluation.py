@@ -1,0 +1,151 @@
+"""Figures are what the field's libraries compute, each stream is measured to its own end, and a judge is independent."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import tensorflow as tf
+from sklearn import metrics as sk
+
+from seghgan_tf.evaluation import figures, gate, metrics
+from seghgan_tf.regions import CLASSES
+from tests.test_model import SIZE, make_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(expression_space="AU12,AU25")
+
+
+def batches(count, size, seed=0):
+    rng = np.random.default_rng(seed)
+    image = rng.uniform(-1, 1, (count, SIZE, SIZE, 3)).astype("float32")
+    faces = {"image": image, "expression": rng.uniform(0, 1, (count, 2)).astype("float32")}
+    masks = {"image": image, "mask": rng.integers(0, 19, (count, SIZE, SIZE)).astype("int32")}
+    sliced = tf.data.Dataset.from_tensor_slices
+    return sliced(masks).batch(size), sliced(faces).batch(size)
+
+
+def test_each_stream_is_measured_to_its_own_end(model):
+    few, _ = batches(3, 2)
+    _, many = batches(7, 4)
+    assert figures.evaluate_run(model, few, many)["images"] == {"segmentation": 3, "expression": 7}
+    assert figures.evaluate_run(model, few)["images"] == {"segmentation": 3}
+    with pytest.raises(ValueError, match="neither"):
+        figures.evaluate_run(model)
+
+
+def test_figures_do_not_depend_on_the_batches(model):
+    _, whole = batches(5, 5)
+    _, cut = batches(5, 4)  # the last batch is of one image
+    for name in ("expression_error", "cycle_psnr", "cycle_ssim"):
+        one, other = (figures.expression_figures(model, stream)[name] for stream in (whole, cut))
+        if name == "expression_error":
+            assert one == pytest.approx(other, rel=1e-5)
+        else:
+            assert np.isfinite([one, other]).all()
+
+
+def test_masks_are_scored_as_scikit_learn_does():
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 12, (4, 16, 16))
+    seen = np.where(rng.uniform(size=truth.shape) < 0.6, truth, rng.integers(0, 19, truth.shape))
+    counts = metrics.confusion(truth, seen)
+    np.testing.assert_array_equal(counts, sk.confusion_matrix(truth.ravel(), seen.ravel(), labels=range(19)))
+    present = range(12)
+    iou = sk.jaccard_score(truth.ravel(), seen.ravel(), labels=present, average=None)
+    f1 = sk.f1_score(truth.ravel(), seen.ravel(), labels=present, average=None)
+    assert metrics.intersection_over_union(counts) == pytest.approx(dict(zip(CLASSES, iou, strict=False)))
+    assert metrics.class_f1(counts) == pytest.approx(dict(zip(CLASSES, f1, strict=False)))
+
+
+def test_borders_are_those_of_scikit_image_and_met_within_the_distance():
+    from skimage.segmentation import find_boundaries
+
+    truth = np.zeros((24, 24), int)
+    truth[6:15, 5:17] = 3
+    inner = find_boundaries(truth, mode="thick")
+    assert (inner | ~metrics.borders(truth)).all(), "every border lies on one of scikit-image's thick boundaries"
+    assert metrics.boundary_f1(truth, truth) == 1.0
+    assert metrics.boundary_f1(truth, np.roll(truth, 2, 0)) == 1.0
+    assert metrics.boundary_f1(truth, np.roll(truth, 5, 0)) < 0.9
+    assert metrics.boundary_f1(truth, np.zeros_like(truth)) == 0.0
+    assert metrics.boundary_f1(np.zeros_like(truth), np.zeros_like(truth)) == 1.0
+
+
+def test_the_frechet_distance_is_that_of_scipys_matrix_root():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(60, 6)), rng.normal(0.3, 1.4, (50, 6))
+    one, other = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    root = scipy.linalg.sqrtm(one @ other).real
+    expected = np.square(first.mean(0) - second.mean(0)).sum() + np.trace(one + other - 2 * root)
+    assert metrics.frechet_distance(first, second) == pytest.approx(expected, rel=1e-8)
+    assert metrics.frechet_distance(first, first) == pytest.approx(0.0, abs=1e-8)
+    with pytest.raises(ValueError, match="two rows"):
+        metrics.frechet_distance(first[:1], second)
+
+
+def test_the_kernel_distance_is_that_of_scikit_learns_kernel():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(30, 5)), rng.normal(0.5, 1.0, (20, 5))
+    from sklearn.metrics.pairwise import polynomial_kernel
+
+    def mean(a, b, same):
+        values = polynomial_kernel(a, b, degree=3, gamma=1 / 5, coef0=1)
+        return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1)) if same else values.mean()
+
+    expected = mean(first, first, True) + mean(second, second, True) - 2 * mean(first, second, False)
+    assert metrics.kernel_distance(first, second) == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_cycle_is_measured_as_scikit_image_does(model):
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    _, stream = batches(2, 2)
+    (batch,) = stream
+    image, expression = batch["image"], batch["expression"]
+    back = model.edit(model.edit(image, tf.roll(expression, 1, 0)), expression).numpy()
+    found = figures.expression_figures(model, stream)
+    psnr = [peak_signal_noise_ratio(a, b, data_range=2.0) for a, b in zip(image.numpy(), back, strict=True)]
+    assert found["cycle_psnr"] == pytest.approx(np.mean(psnr), rel=1e-4)
+    ssim = [
+        structural_similarity(
+            a, b, data_range=2.0, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for a, b in zip(image.numpy(), back, strict=True)
+    ]
+    assert found["cycle_ssim"] == pytest.approx(np.mean(ssim), abs=0.02)  # they differ at the border of the image
+
+
+class Mean(tf.Module):
+    """A judge and a feature network: the mean of two channels."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32, "image")])
+    def __call__(self, image):
+        return {"expression": tf.reduce_mean(image, (1, 2))[:, :2]}
+
+
+def test_a_saved_model_judges_edits_and_gives_features(model, tmp_path):
+    module = Mean()
+    tf.saved_model.save(module, str(tmp_path / "mean"), signatures={"serving_default": module.__call__})
+    judge = figures.Signature(tmp_path / "mean")
+    _, stream = batches(6, 3)
+    found = figures.evaluate_run(model, None, stream, judge=judge, features=judge)
+    assert {"judge_error", "judged_error", "judged_unasked_error", "fid", "kid"} <= found.keys()
+    assert found["fid"] >= 0
+
+
+def test_the_gate_refuses_a_broken_editor_and_one_that_nobody_measured():
+    good = {"miou": 0.8, "asked_error": 0.3, "unasked_error": 1.2}
+    failed = [check.figure for check in gate.compare(good | {"asked_error": 5.0}, good) if not check.passed]
+    assert failed == ["asked_error", "asked_error"], "worse than the baseline, and than no edit at all"
+    assert [check.figure for check in gate.compare({"miou": 0.9}, None) if not check.passed] == ["error_ratio"]
+    assert not [check for check in gate.compare(good, good) if not check.passed]
+    assert not all(check.passed for check in gate.compare(good | {"asked_error": float("nan")}, good))
+
+
+@pytest.mark.parametrize("figure", gate.RULES)
+def test_every_figure_that_both_sides_have_is_compared(figure):
+    rule = gate.RULES[figure]
+    good = {"miou": 0.9, "error_ratio": 0.5, "outside_change": 0.001} | {figure: 0.6 if figure == "miou" else 0.01}
+    worse = good | {figure: good[figure] + (-2.0 if rule.more_is_better else 2.0)}
+    assert figure in {check.figure for check in gate.compare(worse, good) if not check.passed}

@@ -1,0 +1,153 @@
+"""Training for real: every kind of model learns, saves and resumes; a run that is killed again and again ends as if it never was."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from seghgan_tf.export import float32_copy
+from seghgan_tf.training import run as training
+from seghgan_tf.training import workdir
+from tests.conftest import ROOT
+from tests.test_training import changed, tiny_run
+from tfrecords_tools.draw import draw_dataset
+
+SEED = 20
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records") / "drawn"
+    draw_dataset(folder, 16, 4, 4, 64, 3)
+    return folder
+
+
+def twenty_steps(records, **settings):
+    return tiny_run(
+        records,
+        **{"model.segmenter_steps": 0, "training.steps": 20, "training.evaluate_every": 10, "training.batch_size": 4},
+        **settings,
+    )
+
+
+def assert_learnt(folder):
+    first, last = workdir.read_history(folder)
+    assert (first["step"], last["step"]) == (10, 20)
+    for name in ("segmentation", "val_segmentation", "critic_expression"):
+        assert last[name] < first[name], name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [{"model.segmenter": "bisenet"}, {"model.precision": "mixed_bfloat16"}],
+    ids=["bisenet", "mixed_bfloat16"],
+)
+def test_it_learns_saves_and_resumes(records, tmp_path, settings):
+    config = twenty_steps(records, **settings)
+    training.train(config, tmp_path)
+    assert_learnt(tmp_path)
+    resumed = training.resume(changed(config, steps=21), tmp_path)
+    assert resumed.steps_done == 20
+    assert resumed.generator.get_layer("full_conv").dtype_policy.name == config.model.precision
+    assert float32_copy(resumed).generator.get_layer("full_conv").compute_dtype == "float32"
+    assert training.train(changed(config, steps=21), tmp_path).steps_done == 21
+
+
+IN_TWO_REPLICAS = """
+import sys
+from pathlib import Path
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from seghgan_tf.training import run, workdir
+config = workdir.Config.model_validate_json(sys.argv[1])
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    print("step", run.train(config, Path(sys.argv[2])).steps_done)
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_learn_save_and_resume(records, tmp_path):
+    for steps in (20, 21):
+        config = changed(twenty_steps(records), steps=steps)
+        done = subprocess.run(
+            [sys.executable, "-c", IN_TWO_REPLICAS, config.model_dump_json(), str(tmp_path)],
+            capture_output=True, text=True, cwd=ROOT, check=False,
+        )  # fmt: skip
+        assert done.stdout.endswith(f"step {steps}\n"), done.stderr[-3000:]
+        if steps == 20:
+            assert_learnt(tmp_path)
+
+
+UNEVEN = """
+import numpy as np, tensorflow as tf, keras
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+from tests.test_model import make_batch, make_model
+weights = []
+for devices in (["CPU:0"], ["CPU:0", "CPU:1", "CPU:2"]):
+    with tf.distribute.MirroredStrategy(devices).scope():
+        model = make_model(lambda: keras.optimizers.SGD(1e-4), regions="none")
+        start = model.get_weights()
+    data = tf.data.Dataset.from_tensor_slices(make_batch(8)).batch(8, drop_remainder=True).repeat()
+    model.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
+    weights.append(model.get_weights())
+for one, three in zip(*weights, strict=True):
+    np.testing.assert_allclose(one, three, atol=2e-5)
+assert max(np.abs(a - b).max() for a, b in zip(weights[0], start, strict=True)) > 1e-4, "nothing was trained"
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_three_replicas_of_a_batch_of_eight_equal_one():
+    done = subprocess.run([sys.executable, "-c", UNEVEN], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
+
+
+KILLED = """
+import os, random, signal, sys, threading
+from pathlib import Path
+import keras
+from seghgan_tf.training import run, workdir
+
+class Killer(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.steps_done - first == steps:
+            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+config = workdir.Config.model_validate_json(sys.argv[1])
+folder, steps, delay = Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+first = max([int(path.stem.removeprefix("step-")) for path in workdir.checkpoints(folder)], default=0)
+run.train(config, folder, callbacks=(Killer(),))
+"""
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_the_weights_and_the_history_of_a_run_that_was_left_alone(records, tmp_path):
+    settings = {"model.segmenter_steps": 90, "training.steps": 96, "training.evaluate_every": 3}
+    config = tiny_run(records, **settings)
+    chance = random.Random(SEED)
+    for _ in range(20):
+        moment = [str(chance.randint(1, 8)), str(chance.uniform(0.0, 0.2))]
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, config.model_dump_json(), str(tmp_path / "killed"), *moment],
+            capture_output=True, text=True, cwd=ROOT, check=False,
+        )  # fmt: skip
+        assert done.returncode in (-signal.SIGKILL, 0), done.stderr[-3000:]
+    killed, whole = training.train(config, tmp_path / "killed"), training.train(config, tmp_path / "whole")
+    for one, other in zip(
+        [*killed.weights, *killed.optimizer.variables], [*whole.weights, *whole.optimizer.variables], strict=True
+    ):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    histories = [workdir.read_history(tmp_path / name) for name in ("killed", "whole")]
+    assert [line["step"] for line in histories[0]] == list(range(3, 97, 3))
+    for history in histories:
+        seconds = [line.pop("seconds") for line in history]
+        assert seconds == sorted(seconds)
+    assert json.dumps(histories[0]) == json.dumps(histories[1])

@@ -32,7 +32,6 @@ app.command()(serving_cli.promote)
 app.command("bench-serve")(serving_cli.bench_serve)
 
 
-
 def _version(wanted: bool) -> None:
     if wanted:
         from seghgan_tf import __version__
@@ -124,8 +123,6 @@ def export(
     if receipt:
         write_receipt(written, receipt)
     typer.echo(f"exported: {written}")
-
-
 
 
 def _one_line(error: Exception) -> str:

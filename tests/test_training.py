@@ -75,7 +75,7 @@ def test_a_finished_run_has_nothing_left_to_train(finished):
     config, folder, _ = finished
     said = []
     training.train(config, folder, report=said.append)
-    assert "nothing left" in said[0]
+    assert "nothing left" in said[-1]
 
 
 def changed(config, **settings):

@@ -129,6 +129,9 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
     kept = read(None) if cache or not training else None
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        tf.compat.v1.set_random_seed(
+            1
+        )  # of this graph alone: the order follows from `seed`, whatever the process's own seed is
         seed = how.seed + number
         examples = read(seed) if kept is None else kept
         if weights is not None:

@@ -22,21 +22,26 @@ def seghgan_commands(resources: list[Resource]) -> Iterator[tuple[str, list[str]
             if container.get("command", [""])[0] == COMMAND:
                 yield where, words
             elif container.get("command", [""])[0] == "/bin/sh":
-                for line in re.findall(rf"{COMMAND} (.+)", words[0].replace("\\\n", " ")):
-                    lists = _lists(resources) if "$(cat /config/dataset-" in line else [[]]
-                    for given in lists:
-                        yield where, [*shlex.split(re.sub(r"\$\w+", "1", re.sub(r"\$\(cat [^)]+\)", "", line))), *given]
+                script = words[0].replace("\\\n", " ")
+                for variable, value in _variables(resources, container).items():
+                    script = re.sub(rf"\${variable}\b", lambda _, value=value: value, script)
+                for line in re.findall(rf"{COMMAND} (.+)", script):
+                    yield where, shlex.split(re.sub(r"\$\w+", "1", line))
 
 
-def _lists(resources: list[Resource]) -> list[list[str]]:
-    """Return the words of each `dataset-*` of a ConfigMap: what one pod of the conversion adds to its command."""
-    data = [one["data"] for one in of_kind(resources, "ConfigMap") if "dataset-0" in one.get("data", {})]
-    return [shlex.split(text) for one in data for key, text in sorted(one.items()) if key.startswith("dataset-")]
+def _variables(resources: list[Resource], container: Resource) -> dict[str, str]:
+    """Return what ConfigMaps put into a container's environment; what is known only in the cluster counts as 1."""
+    names = {one["configMapRef"]["name"] for one in container.get("envFrom", []) if "configMapRef" in one}
+    maps = [one["data"] for one in of_kind(resources, "ConfigMap") if one["metadata"]["name"] in names]
+    return {name: value for data in maps for name, value in data.items()}
 
 
 def written(resources: list[Resource]) -> set[str]:
     """Return the folders of records that the conversions of a target write."""
-    return {words[4] for _, words in seghgan_commands(resources) if words[:2] == ["data", "convert"]}
+    commands = [words for _, words in seghgan_commands(resources)]
+    return {words[4] for words in commands if words[:2] == ["data", "convert"]} | {
+        words[2] for words in commands if words[:2] == ["data", "merge"]
+    }
 
 
 def read(words: list[str]) -> list[str]:
@@ -59,7 +64,23 @@ def training_problems(resources: list[Resource]) -> list[str]:
             done.update(workdirs)
         elif words[0] == "evaluate":
             found += [f"{where}: evaluates {one}, which no earlier step trained" for one in workdirs if one not in done]
-    return found + list(_released(resources))
+    return found + list(_released(resources)) + list(_shared_out(resources))
+
+
+def _shared_out(resources: list[Resource]) -> Iterator[str]:
+    """Yield the conversions whose shares are not as many as the pods that make them, or are not all merged."""
+    scripts = {one["metadata"]["name"]: one for one in of_kind(resources, "Job")}
+    for name, job in scripts.items():
+        script = str(job["spec"]["template"]["spec"]["containers"][0].get("args", [""])[0])
+        if share := re.search(r'--shard "\$JOB_COMPLETION_INDEX/(\d+)"', script):
+            if int(share[1]) != job["spec"].get("completions"):
+                yield f"Job/{name}: makes {share[1]} shares with {job['spec'].get('completions')} pods"
+            merging = scripts.get(
+                name.replace("convert", "merge"), {"spec": {"template": {"spec": {"containers": [{}]}}}}
+            )
+            waits = str(merging["spec"]["template"]["spec"]["containers"][0].get("args", [""])[0])
+            if f"= {share[1]}; do" not in waits or "data merge" not in waits:
+                yield f"Job/{name}: no Job waits for its {share[1]} shares and merges them"
 
 
 def _released(resources: list[Resource]) -> Iterator[str]:

@@ -35,6 +35,21 @@ def test_a_training_reads_what_the_conversion_writes(built, target):
     assert set(read(commands)) <= written(built("training/convert"))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda job: job["spec"].update(completions=3), "makes 4 shares with 3 pods"),
+        (lambda job: job["metadata"].update(name="seghgan-convert-other"), "no Job waits for its 4 shares"),
+    ],
+)
+def test_a_data_set_is_shared_out_over_as_many_pods_as_it_has_shares_and_merged(built, change, said):
+    resources = built("training/convert")
+    jobs = [one for one in of_kind(resources, "Job") if "convert" in one["metadata"]["name"]]
+    assert [one["spec"]["completions"] for one in jobs] == [4, 4]
+    change(jobs[0])
+    assert any(said in one for one in training_problems(resources))
+
+
 def test_the_conversion_on_beam_writes_what_the_other_does(built):
     assert written(built("training/convert-beam")) < written(built("training/convert"))
 

@@ -75,12 +75,18 @@ def _container(one: Resource, volumes: set[str]) -> Iterator[str]:
 
 def _amounts(resources: Resource) -> Iterator[str]:
     wanted, limits = (resources.get(key, {}) for key in ("requests", "limits"))
-    for name in set(wanted) & set(limits):
+    none = {name for kind in (wanted, limits) for name, text in kind.items() if not AMOUNT.fullmatch(str(text))}
+    yield from (f"its {name} is no amount" for name in sorted(none))
+    for name in (set(wanted) & set(limits)) - none:
         if amount(wanted[name]) > amount(limits[name]):
             yield f"asks for more {name} than its limit"
     for name in {key for key in (*wanted, *limits) if "/" in key}:
         if wanted.get(name, limits.get(name)) != limits.get(name):
             yield f"{name} must be asked for as it is limited"
+
+
+AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?(m|[KMG]i)?")
+"""A quantity of a resource, in the units that the manifests use."""
 
 
 def amount(text: str | int) -> float:

@@ -60,6 +60,7 @@ FAULTS: dict[str, tuple[str, Callable[[Resources], None], str]] = {
         "value twice",
     ),
     "request above limit": (STAGING, set_in(container, "resources", "requests", "memory", "5Gi"), "more memory"),
+    "amount that is none": (STAGING, set_in(container, "resources", "limits", "memory", "5 GB"), "memory is no amount"),
     "GPU asked for and not limited": (
         "training/job-gpu",
         set_in(container, "resources", "requests", "nvidia.com/gpu", "2"),

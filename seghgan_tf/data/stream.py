@@ -129,9 +129,8 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
     kept = read(None) if cache or not training else None
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        tf.compat.v1.set_random_seed(
-            1
-        )  # of this graph alone: the order follows from `seed`, whatever the process's own seed is
+        # Of this graph alone: the order follows from `seed`, whatever the process's own seed is.
+        tf.compat.v1.set_random_seed(1)
         seed = how.seed + number
         examples = read(seed) if kept is None else kept
         if weights is not None:
@@ -140,8 +139,8 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
         return examples.shuffle(source.examples + 1 if cache else SHUFFLE_BUFFER, seed)
 
     if training:
-        whole = usable is not None and how.share == (1, 0)
-        first, taken = divmod(how.start * batch_size, usable) if whole else (how.start, 0)
+        whole = usable if how.share == (1, 0) else None
+        first, taken = (how.start, 0) if whole is None else divmod(how.start * batch_size, whole)
         examples = tf.data.Dataset.counter(first).flat_map(epoch).skip(taken)
     else:
         examples = kept

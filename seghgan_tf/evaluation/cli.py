@@ -40,8 +40,8 @@ def evaluate(
     figures = evaluate_run(
         load_run(workdir, best),
         **streams(config, split),
-        judge=judge and Signature(judge),
-        features=features and Signature(features),
+        judge=Signature(judge) if judge else None,
+        features=Signature(features) if features else None,
     )
     Console().print_json(data=figures)
     if output:

@@ -48,7 +48,8 @@ def segmentation_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) ->
     """
     segment = tf.function(model.segment)
     counts: Any = 0
-    borders, images = [], 0
+    borders: list[float] = []
+    images = 0
     for batch in stream:
         truth, seen = np.asarray(batch["mask"]), np.asarray(segment(batch["image"])["labels"])
         counts = counts + metrics.confusion(truth, seen)

@@ -50,7 +50,7 @@ def _near(edge: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
     padded = np.pad(edge, distance)
     size = 2 * distance + 1
     rows = np.lib.stride_tricks.sliding_window_view(padded, size, 0).any(-1)
-    return np.lib.stride_tricks.sliding_window_view(rows, size, 1).any(-1)
+    return np.any(np.lib.stride_tricks.sliding_window_view(rows, size, 1), axis=-1)
 
 
 def boundary_f1(truth: NDArray[np.integer], predicted: NDArray[np.integer], distance: int = 2) -> float:

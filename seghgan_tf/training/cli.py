@@ -73,8 +73,9 @@ def train(
         run.train(
             resolved,
             workdir,
-            start=init_from
-            and (lambda model: console.print(f"{init_from}: {pretrained.start_from(model, init_from)}")),
+            start=(lambda model: console.print(f"{init_from}: {pretrained.start_from(model, init_from)}"))
+            if init_from
+            else None,
             callbacks=(bar, *profiles),
             report=console.print,
         )

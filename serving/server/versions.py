@@ -203,9 +203,12 @@ class Models:
         self.troubles[name] = text
 
     def _poll_model(self, config: ServedModel, wanted: set[int], folders: dict[int, Path]) -> None:
-        versions = self._versions.setdefault(config.name, {})
+        with self._lock:
+            versions = self._versions.setdefault(config.name, {})
         for number in sorted(wanted):
-            self._ensure(config.name, versions.setdefault(number, _Version(number)), folders[number])
+            with self._lock:
+                version = versions.setdefault(number, _Version(number))
+            self._ensure(config.name, version, folders[number])
         keep = set(config.labels.values()) | wanted
         with self._lock:
             replaced = any(number in wanted for number in self._available(config.name))
@@ -213,8 +216,9 @@ class Models:
         if replaced:
             self._unload(config.name, old)
         ended = sorted(number for number, one in versions.items() if one.state is State.END and number not in keep)
-        for number in ended[:-_REMEMBERED]:
-            del versions[number]
+        with self._lock:
+            for number in ended[:-_REMEMBERED]:
+                del versions[number]
 
     def _ensure(self, name: str, version: _Version, folder: Path) -> None:
         if version.state in (State.AVAILABLE, State.UNLOADING):
@@ -260,11 +264,12 @@ class Models:
                 if servable is not None:
                     servable.close()
                     del servable
-        for version in versions:
-            if version.state not in (State.AVAILABLE, State.UNLOADING) and name not in self._configs:
-                self._versions[name].pop(version.number, None)
-        if name not in self._configs and not self._versions[name]:
-            del self._versions[name]
+        with self._lock:
+            for version in versions:
+                if version.state not in (State.AVAILABLE, State.UNLOADING) and name not in self._configs:
+                    self._versions[name].pop(version.number, None)
+            if name not in self._configs and not self._versions[name]:
+                del self._versions[name]
         if loaded:
             gc.collect()
             with contextlib.suppress(OSError, AttributeError):

@@ -406,7 +406,14 @@ def test_shards_are_found_by_name_where_the_description_lists_none(ten):
     assert sorted(all_numbers(expressions(ten))) == list(range(10))
 
 
-COUNTED = {"labels": {}, "units": {"AU12": 3}, "with_units": 3, "with_affect": 0, "with_target": 0, "masks": 3}
+COUNTED = {
+    "labels": {},
+    "units": {"AU12": 3, "AU25": 2},
+    "with_units": 3,
+    "with_affect": 0,
+    "with_target": 0,
+    "masks": 3,
+}
 
 
 def test_records_are_not_read_beforehand_where_the_description_counts_them(tmp_path, caplog):
@@ -427,6 +434,8 @@ def test_records_are_not_read_beforehand_where_the_description_counts_them(tmp_p
     for asked in ({"balanced": True, "training": True}, {"space": expression_space("AU12,AU25")}):
         with pytest.raises(ValueError, match=r"seghgan data (validate|inspect)"):
             expressions(folder, **asked)
+    with pytest.raises(ValueError, match=r"set model\.expression_space=AU12,AU25, or add .*Received: AU04 for"):
+        expressions(folder, space=expression_space("AU04"))
 
 
 def test_a_shard_that_is_not_as_long_as_it_was_is_refused(ten):

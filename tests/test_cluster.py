@@ -63,7 +63,7 @@ def start_workers(records, workdir, steps, segmenter_steps=0):
     """Start two workers of one run, without local networks to save tracing; the chief is the first."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     settings = {name: value for name, value in TINY.items() if name != "image_size"}
-    settings |= {"segmenter_steps": segmenter_steps, "regions": "none"}
+    settings |= {"segmenter_steps": segmenter_steps, "paired_steps": 0, "regions": "none"}
     command = [
         sys.executable, "-c", "from seghgan_tf.cli import main; main()", "train", "--config=drawn-64",
         f"--workdir={workdir}", f"--expression={records}", "--set=training.batch_size=4",

@@ -34,7 +34,14 @@ def exports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quiet")
     seghgan("data", "draw", folder / "records", "--train", 24, "--validation", 12, "--test", 2)
     tiny = [f"model.{key}={value}" for key, value in TINY.items()]
-    small = ["training.steps=4", "training.batch_size=4", "training.evaluate_every=2", "training.validation_batches=1"]
+    small = [
+        "model.segmenter_steps=1",
+        "model.paired_steps=1",
+        "training.steps=4",
+        "training.batch_size=4",
+        "training.evaluate_every=2",
+        "training.validation_batches=1",
+    ]
     sets = [word for one in [*tiny, *small] for word in ("--set", one)]
     run = ["--workdir", folder / "run", "--expression", folder / "records"]
     said = {"train": seghgan("train", "--config", "drawn-64", *run, *sets)}

@@ -33,7 +33,13 @@ def tiny_run(records, **settings):
     tiny = {"model." + name: value for name, value in TINY.items() if name != "image_size"} | {"model.regions": "none"}
     values = (
         tiny
-        | {"training.batch_size": 2, "training.steps": 3, "training.evaluate_every": 2, "model.segmenter_steps": 1}
+        | {
+            "training.batch_size": 2,
+            "training.steps": 3,
+            "training.evaluate_every": 2,
+            "model.segmenter_steps": 1,
+            "model.paired_steps": 0,
+        }
         | settings
     )
     overrides = [f"{name}={json.dumps(value)}" for name, value in values.items()]

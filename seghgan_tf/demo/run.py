@@ -41,8 +41,10 @@ from seghgan_tf.training.workdir import read_history
 PRESET = "drawn-64"
 CHECKPOINT = pretrained.CHECKPOINTS / f"{PRESET}.npz"
 LIMITS = {
-    "miou": (">=", 0.60),
-    "edit_error_ratio": ("<=", 0.70),
+    "miou": (">=", 0.80),
+    "edit_error_ratio": ("<=", 0.62),
+    "edit_error_ratio_384": ("<=", 0.68),
+    "emotion_error_ratio_384": ("<=", 0.74),
     "outside_change": ("<=", 0.02),
     "parity": ("<=", 1e-5),
 }

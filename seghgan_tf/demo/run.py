@@ -95,7 +95,7 @@ def served(export_dir: Path, logs: Path) -> Iterator[str]:
     with (logs / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not port_file.is_file() or not port_file.read_text().strip():
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = (logs / "server.log").read_text()[-800:]

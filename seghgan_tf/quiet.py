@@ -15,7 +15,8 @@ def held(show: bool = False) -> Iterator[None]:
     >>> with held():
     ...     _ = os.write(2, b"a thousand lines")
     """
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a full disk under the log stops nothing
+        sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
@@ -25,12 +26,14 @@ def held(show: bool = False) -> Iterator[None]:
             show = True
             raise
         finally:
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
             file.seek(0)
-            while show and (part := file.read(1 << 16)):
-                os.write(2, part)
+            with contextlib.suppress(OSError):
+                while show and (part := file.read(1 << 16)):
+                    os.write(2, part)
 
 
 def start_tensorflow(debug: bool = False) -> None:

@@ -7,6 +7,7 @@ once requests are answered.
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -169,10 +170,12 @@ def _binary(settings: Settings, backend: str) -> list[str] | None:
     else:
         why = binary.refusals(settings) if backend == "auto" else []
         if not why:
-            sys.stderr.write(f"backend: binary ({found})\n")
+            with contextlib.suppress(OSError):  # a full disk under the log stops nothing
+                sys.stderr.write(f"backend: binary ({found})\n")
             return binary.command(settings, found)
         why = [f"tensorflow_model_server is on PATH, but {'; '.join(why)}"]
-    sys.stderr.write(f"backend: embedded ({why[0]})\n")
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"backend: embedded ({why[0]})\n")
     return None
 
 

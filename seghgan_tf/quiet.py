@@ -39,12 +39,15 @@ def held(show: bool = False) -> Iterator[None]:
 def start_tensorflow(debug: bool = False) -> None:
     """Import TensorFlow and look for its devices, once; what it says about that is held back unless `debug`.
 
-    What it logs later is bounded by TF_CPP_MIN_LOG_LEVEL (2, errors alone, where it is not set). Raises ImportError with
+    What it logs later is bounded by TF_CPP_MIN_LOG_LEVEL (3 where it is not set: optimizers of graphs report as errors what they merely leave out). Raises ImportError with
     everything that was held written out.
     """
     if "tensorflow" in sys.modules:
         return
     debug = debug or "--debug" in sys.argv
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     with held(show=debug):
-        importlib.import_module("tensorflow").config.list_physical_devices()
+        tensorflow = importlib.import_module("tensorflow")
+        tensorflow.config.list_physical_devices()
+    if not debug:
+        tensorflow.get_logger().setLevel("ERROR")

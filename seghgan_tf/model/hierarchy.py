@@ -36,8 +36,9 @@ def share(probabilities: tf.Tensor, region: str) -> tf.Tensor:
 
 def soft_masks(probabilities: tf.Tensor, dilation: float) -> dict[str, tf.Tensor]:
     """Return each region's soft mask (B, S, S, 1), grown by `dilation` of the side."""
-    radius = round(dilation * probabilities.shape[1])
-    return {name: dilate(share(probabilities, name), radius) for name in REGIONS}
+    shares = tf.concat([share(probabilities, name) for name in REGIONS], -1)
+    grown = dilate(shares, round(dilation * probabilities.shape[1]))
+    return dict(zip(REGIONS, tf.split(grown, len(REGIONS), -1), strict=True))
 
 
 def find_parts(probabilities: tf.Tensor, variant: str, dilation: float) -> dict[str, Part]:

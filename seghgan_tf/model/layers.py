@@ -33,7 +33,7 @@ def planes(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def dilate(mask: tf.Tensor, radius: int) -> tf.Tensor:
-    """Grow a soft mask (B, H, W, 1) by `radius` pixels and soften its edge; differentiable, at most 1.
+    """Grow soft masks (B, H, W, C) by `radius` pixels and soften their edges; differentiable, at most 1.
 
     A mouth that opens leaves its old lips, so a region must be larger than the class it comes from.
 
@@ -42,7 +42,8 @@ def dilate(mask: tf.Tensor, radius: int) -> tf.Tensor:
     """
     if radius == 0:
         return mask
-    grown = tf.nn.max_pool2d(mask, 2 * radius + 1, 1, "SAME")
+    side = 2 * radius + 1
+    grown = tf.nn.max_pool2d(tf.nn.max_pool2d(mask, (side, 1), 1, "SAME"), (1, side), 1, "SAME")
     return tf.minimum(tf.nn.avg_pool2d(grown, 2 * (radius // 2) + 1, 1, "SAME"), 1.0)
 
 

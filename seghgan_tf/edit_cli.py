@@ -23,6 +23,12 @@ Photos = Annotated[
 Export = Annotated[
     Path | None, typer.Option("--export", help="Folder that `seghgan export` wrote; edits in this process.")
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="A model that comes with the package (portrait-128 for photographs, drawn-64), or an .npz file of weights; what edits where neither --export nor --server is given."
+    ),
+]
 Server = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Edit over gRPC on a running server instead.")]
 Model = Annotated[str, typer.Option(help="Name of the model on the server.")]
 Space = Annotated[
@@ -86,6 +92,7 @@ def edit(
     mark: Annotated[
         bool, typer.Option("--mark/--no-mark", help="Say inside the file that a generative model edited it.")
     ] = True,
+    preset: Preset = None,
     export_dir: Export = None,
     server: Server = None,
     model: Model = "seghgan",
@@ -99,7 +106,7 @@ def edit(
 ) -> None:
     """Find faces in photos and edit their expression, in this process or over gRPC; everything else stays as it is.
 
-    seghgan edit me.jpg --out smile.jpg --emotion happy --strength 0.7 --export runs/demo/export
+    seghgan edit me.jpg --out smile.jpg --emotion happy --strength 0.7
 
     Action units that are not named stay as they are seen. Pixels outside the face, profile, EXIF data and transparency stay.
     """
@@ -110,7 +117,9 @@ def edit(
     _check_out(out, sheet, sequence, region is not None)
     found = list(_found(photos))
     tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
-    editor = _editor(export_dir, server, space, {"tls": tls, "model": model, "version": version, "label": label})
+    editor = _editor(
+        preset, export_dir, server, space, {"tls": tls, "model": model, "version": version, "label": label}
+    )
     settings = Settings(wish.filled(editor), region, face, quality, exif, mark, sheet, sequence)
     if len(found) == 1 and not (out.is_dir() or any(path.is_dir() for path in photos)):
         _one(editor, found[0], out, settings)
@@ -123,6 +132,7 @@ def analyze(
     photo: Annotated[Path, typer.Argument(help="A photo, or - for standard input.", allow_dash=True)],
     face: WhichFace = "all",
     frame: Frame = None,
+    preset: Preset = None,
     export_dir: Export = None,
     server: Server = None,
     model: Model = "seghgan",
@@ -142,7 +152,9 @@ def analyze(
     from seghgan_tf.photos import read
 
     tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
-    editor = _editor(export_dir, server, space, {"tls": tls, "model": model, "version": version, "label": label})
+    editor = _editor(
+        preset, export_dir, server, space, {"tls": tls, "model": model, "version": version, "label": label}
+    )
     opened = read(_bytes(photo))
     faces = editor.chosen(opened, _which(face, frame))
     for number, one in enumerate(faces, 1):
@@ -260,20 +272,24 @@ def _many(editor: "Editor", photos: list[Path], out: Path, settings: Any) -> Non
         raise typer.Exit(1)
 
 
-def _editor(export_dir: Path | None, server: str | None, space: str | None, asked: dict[str, Any]) -> "Editor":
-    if (export_dir is None) == (server is None):
-        raise typer.BadParameter("give --export DIR to edit in this process, or --server HOST:PORT")
-    if export_dir is not None:
+def _editor(
+    preset: str | None, export_dir: Path | None, server: str | None, space: str | None, asked: dict[str, Any]
+) -> "Editor":
+    if sum(one is not None for one in (preset, export_dir, server)) > 1:
+        raise typer.BadParameter("give one of --preset NAME, --export DIR and --server HOST:PORT")
+    if server is None:
         quiet.start_tensorflow()
-    from seghgan_tf.editing import Editor
+    from seghgan_tf.editing import PRESET, Editor
 
     if export_dir is not None:
         return Editor.from_export(export_dir)
+    if server is None:
+        return Editor.from_preset(preset or PRESET)
     from seghgan_tf.expressions import expression_space, labelled_space
     from serving.client import SegHGANClient
     from serving.signature import REGIONS
 
-    client = SegHGANClient(str(server), **asked)
+    client = SegHGANClient(server, **asked)
     served = client.served()
     expression = expression_space(space) if space else labelled_space(client.labels())
     if expression.size != served.expression_size:

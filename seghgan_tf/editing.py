@@ -17,6 +17,9 @@ from serving.bundle.manifest import verify, versions
 Run = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Calls a signature, by its name, with arrays by input name; returns arrays by output name."""
 
+PRESET = "drawn-64"
+"""The packaged model that edits where no other is named."""
+
 SEARCHED = 1280
 """Longest side in pixels of what is sent to find faces."""
 
@@ -97,6 +100,27 @@ class Editor:
             return {name: value.numpy() for name, value in outputs.items()}
 
         return cls(description, run, finds_faces="locate" in model.signatures)
+
+    @classmethod
+    def from_preset(cls, preset: str | Path = PRESET) -> Self:
+        """Take a trained model that comes with the package, or an `.npz` file of weights; it edits in this process.
+
+        Raises ValueError as `SegHGAN.from_preset` does.
+        """
+        import tensorflow as tf
+
+        from seghgan_tf.detector import Detector
+        from seghgan_tf.model import SegHGAN
+        from seghgan_tf.signatures import describe, functions
+
+        model = SegHGAN.from_preset(preset)
+        made = functions(model, Detector())
+
+        def run(signature: str, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+            outputs = made[signature]({name: tf.constant(value) for name, value in inputs.items()})
+            return {name: value.numpy() for name, value in outputs.items()}
+
+        return cls(describe(model), run)
 
     def faces(self, photo: Photo) -> list[Face]:
         """Find the faces of a photo, largest first; at most 16."""

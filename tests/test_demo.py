@@ -7,12 +7,12 @@ import pytest
 
 from seghgan_tf.demo import run as demo
 from seghgan_tf.expressions import AUS, EMOTIONS
-from seghgan_tf.training import pretrained
+from seghgan_tf.model import checkpoint
 
 
 def test_the_packages_checkpoint_is_small_and_says_how_it_was_made():
     assert demo.CHECKPOINT.stat().st_size < 8_000_000
-    facts = pretrained.facts(demo.CHECKPOINT)
+    facts = checkpoint.facts(demo.CHECKPOINT)
     assert {"command", "seed", "steps", "seconds", "machine", "date", "figures"} <= set(facts)
 
 

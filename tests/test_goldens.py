@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from seghgan_tf.config import read_config
 from seghgan_tf.expressions import AUS
-from seghgan_tf.model import role_optimizer
+from seghgan_tf.model import SegHGAN, role_optimizer
 from seghgan_tf.model.optimizer import ROLES
-from seghgan_tf.training import pretrained, workdir
 from seghgan_tf.training import run as training
+from seghgan_tf.training import workdir
 from tests.conftest import TINY
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -109,12 +109,12 @@ def test_a_checkpoint_of_before_loads_with_its_weights_and_moments():
 
 def test_packaged_weights_of_before_load_and_edit_as_they_did():
     golden = json.loads((GOLDENS / "paint-0.1.json").read_text())
-    model = pretrained.load(GOLDENS / "weights-0.1.npz")
+    model = SegHGAN.from_preset(GOLDENS / "weights-0.1.npz")
     total, pixels = golden_edits(model)
     np.testing.assert_allclose(total, golden["weights_edited_sum"], atol=1e-3)
     np.testing.assert_allclose(pixels, golden["weights_edited_first"], atol=1e-5)
 
 
 def test_the_packaged_checkpoint_loads():
-    model = pretrained.load(pretrained.CHECKPOINTS / "drawn-64.npz")
+    model = SegHGAN.from_preset("drawn-64")
     assert all(np.isfinite(v.numpy()).all() for role in ROLES for v in model.role_variables(role))

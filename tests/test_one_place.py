@@ -30,7 +30,7 @@ TOYS = {
     "region": (
         {"seghgan_tf/regions.py": ('    "nose": Region(', '    "ears": Region(_ids("l_ear", "r_ear"), (0.25, 0.75), (0.5, 0.5), ()),\n')},
         """
-from seghgan_tf.export import manifest_model
+from seghgan_tf.signatures import describe
 from seghgan_tf.model.inference import REGION_NAMES
 from seghgan_tf.training import health
 from serving import signature
@@ -38,8 +38,8 @@ model, history = trained()
 assert "ears" in model.local_generators and "ears" in model.local_critics
 assert np.isfinite(history["area_ears"]).all()
 assert health.warnings([{"area_ears": 0.0}]), "the recorder warns of it"
-assert "ears" in manifest_model(model)["regions"] and "ears" in signature.REGIONS
-assert signature.model_signatures(manifest_model(model))["segment"].outputs["regions"].shape[-1] == 4
+assert "ears" in describe(model)["regions"] and "ears" in signature.REGIONS
+assert signature.model_signatures(describe(model))["segment"].outputs["regions"].shape[-1] == 4
 image = np.zeros((1, 32, 32, 3), "float32")
 assert model.edit(image, np.ones((1, 17), "float32"), regions=["ears"]).shape == image.shape
 assert model.segment(image)["regions"].shape == (1, 32, 32, 4)
@@ -70,7 +70,7 @@ assert (export(loaded, Path("export")) / "saved_model.pb").is_file()
         {"seghgan_tf/expressions.py": ('    "va": ExpressionSpace(', '    "smile": ExpressionSpace(("AU06", "AU12"), 0.0, 1.0, False, 5.0),\n')},
         """
 from seghgan_tf.config import read_config
-from seghgan_tf.export import manifest_model
+from seghgan_tf.signatures import describe
 from seghgan_tf.expressions import labelled_space
 from seghgan_tf.training.run import streams
 from tfrecords_tools.draw import draw_dataset
@@ -79,7 +79,7 @@ config = read_config("drawn-64", ("model.expression_space=smile", 'data.expressi
 batch = next(iter(streams(config, "train")["expression"]))
 assert batch["expression"].shape == (2, 2)
 model, _ = trained(expression_space="smile", regions="none")
-assert manifest_model(model)["expression"]["labels"] == ["AU06", "AU12"]
+assert describe(model)["expression"]["labels"] == ["AU06", "AU12"]
 assert labelled_space(["AU06", "AU12"]) == config.model.space
 """,
     ),

@@ -31,15 +31,14 @@ from seghgan_tf.demo.trials import (
 )
 from seghgan_tf.evaluation.figures import segmentation_figures
 from seghgan_tf.export import export
-from seghgan_tf.model import SegHGAN
+from seghgan_tf.model import SegHGAN, checkpoint
 from seghgan_tf.model.inference import REGION_NAMES
-from seghgan_tf.training import pretrained
 from seghgan_tf.training import run as training
 from seghgan_tf.training.progress import ProgressBar
 from seghgan_tf.training.workdir import read_history
 
 PRESET = "drawn-64"
-CHECKPOINT = pretrained.CHECKPOINTS / f"{PRESET}.npz"
+CHECKPOINT = checkpoint.CHECKPOINTS / f"{PRESET}.npz"
 LIMITS = {
     "miou": (">=", 0.80),
     "edit_error_ratio": ("<=", 0.62),
@@ -66,7 +65,7 @@ GO_ON = (
 
 
 def _train(config: Config, workdir: Path, console: Console, from_scratch: bool) -> SegHGAN:
-    start = None if from_scratch else lambda model: pretrained.load_weights(model, CHECKPOINT)
+    start = None if from_scratch else lambda model: checkpoint.load(model, CHECKPOINT)
     with ProgressBar(config.training.steps, console) as bar:
         return training.train(config, workdir, start=start, callbacks=(bar,), report=console.print)
 
@@ -151,7 +150,7 @@ def _segmenter_alone(config: Config, miou: float, workdir: Path, console: Consol
 
 def _committed_alone() -> dict[str, float]:
     """Return the comparison that was measured when the package's checkpoint was trained from nothing."""
-    figures = pretrained.facts(CHECKPOINT)["figures"]
+    figures = checkpoint.facts(CHECKPOINT)["figures"]
     return {name: figures[name] for name in ("miou_alone", "miou_drop") if name in figures}
 
 
@@ -253,7 +252,7 @@ def run_demo(
     }
     (workdir / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     if save_checkpoint is not None:
-        pretrained.save_weights(model, save_checkpoint, checkpoint_facts(figures))
+        checkpoint.save(model, save_checkpoint, checkpoint_facts(figures))
     run = demo_report.Run(
         config,
         figures,

@@ -3,13 +3,14 @@
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import keras
 import tensorflow as tf
 
 from seghgan_tf.config import ModelConfig
-from seghgan_tf.model import losses, objectives, optimizer
+from seghgan_tf.model import checkpoint, losses, objectives, optimizer
 from seghgan_tf.model.field import apply_field, grow
 from seghgan_tf.model.hierarchy import Part, share
 from seghgan_tf.model.inference import EditingModel
@@ -52,6 +53,20 @@ class SegHGAN(EditingModel):
         self.miou = keras.metrics.MeanIoU(len(CLASSES), sparse_y_pred=False, name="miou")
         self.stage: Stage = "joint"
         self.built = True
+
+    @classmethod
+    def from_preset(cls, preset: str | Path) -> Self:
+        """Make a trained model: one that comes with the package, by name, or an `.npz` file with its `.json` beside it.
+
+        Raises ValueError for an unknown name and for weights of another model.
+
+        >>> SegHGAN.from_preset("drawn-64").config.image_size
+        64
+        """
+        path = checkpoint.path_of(preset)
+        model = cls(ModelConfig.from_stored(checkpoint.facts(path)["model"]))
+        checkpoint.load(model, path)
+        return model
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

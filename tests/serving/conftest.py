@@ -33,9 +33,8 @@ def export_v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder EXPORT/1 of the checkpoint that comes with the package; written once for all processes of a test run."""
-    from seghgan_tf.demo import run as demo
     from seghgan_tf.export import export
-    from seghgan_tf.training import pretrained
+    from seghgan_tf.model import SegHGAN
 
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -43,8 +42,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "packaged.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not version.is_dir():
-            model = pretrained.load(demo.CHECKPOINT)
-            export(model, version.parent, 1)
+            export(SegHGAN.from_preset("drawn-64"), version.parent, 1)
     return version
 
 

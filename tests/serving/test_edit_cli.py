@@ -153,3 +153,28 @@ def test_many_photos_need_a_folder(run: Any, photo: Path, tmp_path: Path) -> Non
     done = run(photo, photo, "--out", tmp_path / "a.png", *UNITS)
     assert done.exit_code == 2
     assert "folder for several" in " ".join(done.output.replace("│", " ").split())
+
+
+def test_the_packaged_model_edits_where_no_other_is_named_as_its_export_does(packaged: Path, tmp_path: Path) -> None:
+    import skimage.data
+
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "astronaut.png")
+    for name, words in (("preset", ("--preset", "drawn-64")), ("export", ("--export", str(packaged)))):
+        ask = ["edit", str(tmp_path / "astronaut.png"), "--out", str(tmp_path / f"{name}.png"), "--au", "AU26=4"]
+        done = CliRunner().invoke(app, [*ask, *words])
+        assert done.exit_code == 0, done.output
+    photo, preset, export = (
+        np.asarray(Image.open(tmp_path / f"{n}.png")).astype(int) for n in ("astronaut", "preset", "export")
+    )
+    assert np.abs(preset - export).max() <= 1
+    assert (preset != photo).any()
+
+
+def test_one_model_is_named_at_most(photo: Path, tmp_path: Path) -> None:
+    words = ["edit", str(photo), "--out", str(tmp_path / "a.png"), *UNITS]
+    two = CliRunner().invoke(app, [*words, "--preset", "drawn-64", "--server", "localhost:1"])
+    assert two.exit_code == 2
+    assert "one of --preset" in " ".join(two.output.split())
+    unknown = CliRunner().invoke(app, [*words, "--preset", "nobody"])
+    assert unknown.exit_code != 0
+    assert "drawn-64" in str(unknown.exception)

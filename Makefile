@@ -11,7 +11,7 @@ FAST := $(addprefix tests/,test_cli.py test_config.py test_docs_flags.py test_ex
   serving/test_tensors.py k8s/test_docs.py k8s/test_fetch.py k8s/test_gate.py k8s/test_manifests.py k8s/test_receipt.py \
   k8s/test_training.py)
 
-.PHONY: help needs demo test test-fast lint format bench k8s-validate beam lock clean
+.PHONY: help needs demo test test-fast mutants lint format bench k8s-validate beam lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ test: needs $(INSTALLED) $(K8S_TOOLS) $(BEAM) ## Run the whole suite on two proc
 
 test-fast: needs $(INSTALLED) $(K8S_TOOLS) ## A developer's loop: what starts no server, trains nothing and drives no browser
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(FAST)
+
+mutants: $(INSTALLED) ## Break the method on purpose; every test that is named for a break must fail
+	$(BIN)/python -m tests.mutants
 
 lint: $(INSTALLED) ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -102,13 +102,41 @@ def test_without_a_cap_the_gradients_are_added_as_they_are():
         np.testing.assert_allclose(summed, 1001.0)
 
 
-def test_changing_the_masks_changes_what_the_local_generators_see():
-    model, batch = make_model(), make_batch()["expression"]
-    probabilities = model.probabilities(batch["image"])
-    other = tf.roll(probabilities, 5, -1)
-    first = model._fused(batch["image"], batch["expression"], model.find_parts(probabilities))
-    second = model._fused(batch["image"], batch["expression"], model.find_parts(other))
-    assert float(tf.reduce_max(tf.abs(first - second))) > 0
+def test_local_generators_see_photo_expression_and_masks():
+    """The global generator is made blind, so that the field follows the photo through the local ones alone."""
+    model, face = make_model(), make_batch()["expression"]
+    for weight in model.generator.trainable_variables:
+        weight.assign(tf.zeros_like(weight))
+    image, expression = face["image"], face["expression"]
+    parts = model.find_parts(model.probabilities(image))
+    fall = tf.linspace(0.0, 1.0, SIZE)[None, None, :, None]
+    fewer, none = ({name: part._replace(mask=by * part.mask) for name, part in parts.items()} for by in (fall, 0.0))
+    whole = model._fused(image, expression, none)
+    field = model._fused(image, expression, parts)
+    assert float(tf.reduce_max(tf.abs(field - whole))) > 1e-2, "the local generators edit"
+    for other in (model._fused(-image, expression, parts), model._fused(image, 1.0 - expression, parts)):
+        assert float(tf.reduce_max(tf.abs(field - other))) > 1e-4
+    if_masks_were_not_seen = whole + fall * (field - whole)
+    assert float(tf.reduce_max(tf.abs(model._fused(image, expression, fewer) - if_masks_were_not_seen))) > 1e-3
+
+
+def test_masks_lie_where_the_segmenter_sees_their_classes():
+    model, mask = make_model(), make_batch(masks_follow_the_face=True)["segmentation"]["mask"]
+    parts = model.find_parts(tf.one_hot(mask, 19))
+    for name, (top, left) in {"mouth": (23, 16), "eyes": (12, 16), "nose": (17, 16)}.items():
+        soft = parts[name].mask[0, ..., 0]
+        assert float(soft[top, left]) > 0.9, name
+        assert float(soft[2, 2]) == 0.0, name
+
+
+def test_every_critic_sees_its_view():
+    model, image = make_model(), make_batch()["expression"]["image"]
+    views = list(model._views(model.find_parts(model.probabilities(image))))
+    assert len(views) == 4
+    for view in views:
+        seen, other = view.critic(view.look(image)), view.critic(view.look(tf.reverse(image, [0])))
+        for head in ("realness", "expression"):
+            assert float(tf.reduce_max(tf.abs(seen[head] - other[head]))) > 1e-4, (view.critic.name, head)
 
 
 def test_a_critic_step_moves_critics_alone():

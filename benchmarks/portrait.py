@@ -1,10 +1,10 @@
 """Judge edits of photographs: people of the London set kept out of training, and CelebAMask-HQ faces.
 
-    python benchmarks/portrait.py EXPORT --london DIR --celebamask DIR --out DIR --reader VENV/bin/python
+    python benchmarks/portrait.py MODEL --london DIR --celebamask DIR --out DIR --reader VENV/bin/python
 
 Photos are brought to the frame at 512 px and edited; `portrait_read.py`, run by the Python that `--reader` names (with dlib-bin,
 face-recognition-models and mediapipe 0.10.14), then reads every picture. `--function MODULE:NAME` judges any function
-(photo bytes, {unit: intensity}) -> edited bytes in place of an export. Nothing of CelebAMask-HQ may be published.
+(photo bytes, {unit: intensity}) -> edited bytes in place of a model. Nothing of CelebAMask-HQ may be published.
 """
 
 import argparse
@@ -49,8 +49,10 @@ Edit = Callable[[bytes, Mapping[str, float]], bytes]
 def main() -> None:
     """Edit all photos, have them read, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("export", nargs="?", type=Path, help="Folder that `seghgan export` wrote.")
-    parser.add_argument("--function", help="MODULE:NAME of a function that edits, in place of an export.")
+    parser.add_argument(
+        "model", nargs="?", help="A folder that `seghgan export` wrote, a packaged model, or an .npz file."
+    )
+    parser.add_argument("--function", help="MODULE:NAME of a function that edits, in place of a model.")
     parser.add_argument("--labels", help="Units that the function knows, joined by commas.")
     parser.add_argument("--london", type=Path, required=True)
     parser.add_argument("--celebamask", type=Path, help="Folder with CelebA-HQ-img and aus.csv.")
@@ -78,7 +80,8 @@ def _editor(given: argparse.Namespace) -> tuple[Edit, tuple[str, ...]]:
         return getattr(importlib.import_module(module), name), tuple(given.labels.split(","))
     from seghgan_tf.editing import Editor
 
-    editor = Editor.from_export(given.export)
+    folder = Path(given.model)
+    editor = Editor.from_export(folder) if folder.is_dir() else Editor.from_preset(given.model)
     return editor.edit, editor.space.labels
 
 

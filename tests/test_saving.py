@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import zlib
 
 import numpy as np
+import pyexiv2
 import pytest
 from PIL import Image
 
@@ -103,6 +104,11 @@ def test_exif_is_kept_without_its_turn_or_stripped(kind):
     assert 0x010F not in Image.open(io.BytesIO(bare)).getexif()
 
 
+def seen_by_exiv2(file):
+    with pyexiv2.ImageData(file) as picture:
+        return picture.read_xmp().get("Xmp.iptcExt.DigitalSourceType")
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 def test_the_mark_is_in_the_file_unless_it_is_not_wanted(kind):
     photo = read(ODD["jpeg"][0])
@@ -110,7 +116,9 @@ def test_the_mark_is_in_the_file_unless_it_is_not_wanted(kind):
     assert source_types(xmp_of(file, kind)) == [SOURCE_TYPE]
     if kind == "PNG":
         assert any(name == b"tEXt" and SOURCE_TYPE.encode() in body for name, body in png_chunks(file))
-    assert SOURCE_TYPE.encode() not in encoded(photo, photo.pixels, kind, mark=False)
+    bare = encoded(photo, photo.pixels, kind, mark=False)
+    assert SOURCE_TYPE.encode() not in bare
+    assert [seen_by_exiv2(one) for one in (file, bare)] == [SOURCE_TYPE, None]
 
 
 def test_the_mark_joins_what_the_photo_says_already():

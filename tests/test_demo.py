@@ -1,5 +1,6 @@
 """The demo, shortened: every stage runs for real, and the report and the figures are whole."""
 
+import hashlib
 import json
 import re
 
@@ -10,10 +11,17 @@ from seghgan_tf.expressions import AUS, EMOTIONS
 from seghgan_tf.model import checkpoint
 
 
-def test_the_packages_checkpoint_is_small_and_says_how_it_was_made():
-    assert demo.CHECKPOINT.stat().st_size < 8_000_000
-    facts = checkpoint.facts(demo.CHECKPOINT)
+def packaged():
+    return sorted(checkpoint.CHECKPOINTS.glob("*.npz"))
+
+
+@pytest.mark.parametrize("path", [path for path in packaged() if path.stem != "mtcnn"], ids=lambda path: path.stem)
+def test_packaged_weights_are_small_and_say_how_they_were_made(path):
+    assert path.stat().st_size < 12_000_000
+    facts = checkpoint.facts(path)
     assert {"command", "seed", "steps", "seconds", "machine", "date", "figures"} <= set(facts)
+    assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert path.stem == "drawn-64" or "CC BY 4.0" in facts["data"]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Checkpoints of trained weights alone, float16 with the facts beside them: what comes with the package."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def path_of(preset: str | Path) -> Path:
 
 
 def save(model: Any, path: Path, facts: dict[str, Any]) -> None:
-    """Write the trainable weights as float16 with the generators averaged, and `facts` beside them as JSON.
+    """Write the trainable weights as float16 with the generators averaged; beside them as JSON model, SHA-256 and `facts`.
 
     Optimizer moments are left out: what starts from these weights starts a new run.
     """
@@ -35,9 +36,8 @@ def save(model: Any, path: Path, facts: dict[str, Any]) -> None:
         weights = {v.path: v.numpy().astype(np.float16) for role in ROLES for v in model.role_variables(role)}
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **weights)
-    path.with_suffix(".json").write_text(
-        json.dumps({"model": model.config.model_dump(mode="json"), **facts}, indent=2) + "\n"
-    )
+    known = {"model": model.config.model_dump(mode="json"), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    path.with_suffix(".json").write_text(json.dumps(known | facts, indent=2) + "\n")
 
 
 def load(model: Any, path: Path) -> None:

@@ -37,7 +37,7 @@ def lessons(seed: int) -> list[tuple[Look, Look]]:
     (True, True)
     """
     chance = random.Random(seed)
-    pairs = [(REST, SMILE)] * 8 + [(SMILE, REST)] * 6
+    pairs = [(REST, SMILE)] * 32 + [(SMILE, REST)] * 24
     looks = [Look(False, units) for units in _units(chance)]
     for look in looks:
         kind = chance.choice(("back", "back", "back", "back", "other", "other", "other", "smile", "smile"))

@@ -67,14 +67,16 @@ def batched(feeds: dict[str, Any], fetches: dict[str, Any], queue: str, batching
 
     Besides the outputs there is `BATCH_SIZE`, an int32 for each example: the size of the batch it ran in, padding
     included. `feeds` and `fetches` are the signature's tensors, which must enter and leave one function call, as in
-    every SavedModel of TensorFlow 2; None where they do not. Calls of one `queue` are mixed.
+    every SavedModel of TensorFlow 2; None where they do not. Calls of one `queue` are mixed. None for files, too: the graph works
+    on photos one by one, so that each would only wait for the last.
     """
     import tensorflow as tf
     from tensorflow.core.framework import attr_value_pb2
 
     (call, *others) = {tensor.op for tensor in fetches.values()}
     count = len(feeds)
-    if others or not call.type.endswith("PartitionedCall"):
+    files = any(tensor.dtype == tf.string for tensor in feeds.values())
+    if files or others or not call.type.endswith("PartitionedCall"):
         return None
     entering, captured = list(call.inputs[:count]), list(call.inputs[count:])
     if {tensor.name for tensor in entering} != {tensor.name for tensor in feeds.values()}:

@@ -91,8 +91,11 @@ def doctor() -> None:
 
 @app.command()
 def export(
-    workdir: Workdir,
     output: Annotated[Path, typer.Option(help="Folder of exports; a numbered version is added to it.")],
+    workdir: Annotated[Path | None, typer.Option(help="Folder of the run whose model is exported.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Export a model that comes with the package instead, such as portrait-128.")
+    ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Version number; the next free one if not given.")] = None,
     figures: Annotated[
         Path | None, typer.Option(help="Figures of `seghgan evaluate` to keep in the manifest.", exists=True)
@@ -105,18 +108,29 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a SavedModel with the served signatures, warmup requests and a manifest with checksums."""
+    """Write a SavedModel with the served signatures, warmup requests and a manifest with checksums.
+
+    seghgan export --preset portrait-128 --output exports && seghgan serve exports
+    """
+    if (workdir is None) == (preset is None):
+        raise typer.BadParameter("give --workdir, the folder of a run, or --preset, the name of a packaged model")
     if receipt and receipt.exists():
         typer.echo(f"exported before: version {receipt.read_text().strip()}")
         return
     quiet.start_tensorflow()
     from seghgan_tf.export import export as write
+    from seghgan_tf.model import SegHGAN, checkpoint
     from seghgan_tf.training.workdir import load_run
     from serving.release.receipt import write_receipt
 
     taken = [int(path.name) for path in output.glob("*") if path.name.isdigit()]
-    model = load_run(workdir, best)
-    facts: dict[str, Any] = {"step": model.steps_done}
+    if workdir is not None:
+        model = load_run(workdir, best)
+        facts: dict[str, Any] = {"step": model.steps_done}
+    elif preset is not None:
+        model = SegHGAN.from_preset(preset)
+        known = checkpoint.facts(checkpoint.path_of(preset))
+        facts = {name: known[name] for name in ("command", "steps", "figures", "sha256") if name in known}
     if figures:
         facts["figures"] = json.loads(figures.read_text())
     written = write(model, output, version or max(taken, default=0) + 1, facts)

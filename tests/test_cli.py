@@ -91,3 +91,10 @@ def test_the_doctor_names_versions_memory_and_extras():
 def test_a_dry_run_of_a_one_hot_space_says_its_loss(tmp_path):
     done = seghgan("train", "--config", "affectnet-128", "--workdir", str(tmp_path / "run"), "--dry-run")
     assert "cross-entropy at weight 1" in done.stdout
+
+
+def test_export_takes_a_run_or_a_packaged_model(tmp_path):
+    for words in ([], ["--workdir", str(tmp_path), "--preset", "drawn-64"]):
+        done = CliRunner().invoke(cli.app, ["export", "--output", str(tmp_path / "out"), *words])
+        assert done.exit_code == 2
+        assert "--preset" in done.output

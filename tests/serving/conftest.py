@@ -33,8 +33,9 @@ def export_v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder EXPORT/1 of the checkpoint that comes with the package; written once for all processes of a test run."""
-    from seghgan_tf.export import export
-    from seghgan_tf.model import SegHGAN
+    from typer.testing import CliRunner
+
+    from seghgan_tf.cli import app
 
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -42,7 +43,10 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "packaged.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not version.is_dir():
-            export(SegHGAN.from_preset("drawn-64"), version.parent, 1)
+            words = ["export", "--preset", "drawn-64", "--output", str(version.parent)]
+            done = CliRunner().invoke(app, words)
+            if done.exit_code:
+                pytest.fail(done.output)
     return version
 
 

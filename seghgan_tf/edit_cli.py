@@ -240,19 +240,20 @@ def _one(editor: "Editor", path: Path, out: Path, settings: Any) -> None:
 def _many(editor: "Editor", photos: list[Path], out: Path, settings: Any) -> None:
     """Edit photos into a folder; what fails is said in the table and the work goes on."""
     from rich.console import Console
-    from rich.progress import track
 
     from seghgan_tf.edits import edited_file, name_for
     from seghgan_tf.photos import read
+    from seghgan_tf.progress import progress
 
     if str(out) == "-" or (out.suffix and not out.is_dir()):
         raise typer.BadParameter(f"--out must be a folder for several photos. Received: {out}")
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
-    with (out / "edits.csv").open("w", newline="") as table:
+    with (out / "edits.csv").open("w", newline="") as table, progress(Console(stderr=True), "editing") as move:
         rows = csv.writer(table)
         rows.writerow(("photo", "edited", "face", "left", "top", "right", "bottom", "score", "note"))
-        for path in track(photos, "editing", console=Console(stderr=True), transient=True):
+        for done, path in enumerate(photos):
+            move(done, len(photos))
             try:
                 photo = read(_bytes(path))
                 target = out / name_for(path, photo, settings)
@@ -267,6 +268,7 @@ def _many(editor: "Editor", photos: list[Path], out: Path, settings: Any) -> Non
                 notes = "; ".join(face.faults(width, height))
                 box = [f"{place:.0f}" for place in face.box]
                 rows.writerow((path, target.name, number, *box, f"{face.score:.3f}", notes))
+        move(len(photos), len(photos))
     typer.echo(f"edited: {len(photos) - failed} of {len(photos)} photos into {out}; edits.csv says what was found")
     if failed:
         raise typer.Exit(1)

@@ -3,13 +3,21 @@
 import contextlib
 import datetime
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 SECONDS_A_LINE = 10.0
 """Time between two lines of a log."""
+
+
+class Move(Protocol):
+    """What a command calls as it goes on."""
+
+    def __call__(self, done: int, total: int, told: str = "") -> None:
+        """Show the number done, the number of all, and what else there is to tell."""
 
 
 class _Pace:
@@ -29,26 +37,30 @@ class _Pace:
 
 
 @contextlib.contextmanager
-def progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far `what` is; yields the function to call with the number done and the number of all."""
+def progress(console: Console, what: str) -> Iterator[Move]:
+    """Show how far `what` is; yields what to call as it goes on."""
     pace = _Pace()
     if not console.is_terminal:
         yield _lines(console, what, pace)
         return
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(what, total=None, pace="")
-        yield lambda done, total: bar.update(task, completed=done, total=total, pace=pace.words(done, total))
+        task = bar.add_task(what, total=None, words="")
+
+        def move(done: int, total: int, told: str = "") -> None:
+            bar.update(task, completed=done, total=total, words=" ".join(filter(None, (pace.words(done, total), told))))
+
+        yield move
 
 
-def _lines(console: Console, what: str, pace: _Pace) -> Callable[[int, int], None]:
+def _lines(console: Console, what: str, pace: _Pace) -> Move:
     last = time.monotonic()
 
-    def move(done: int, total: int) -> None:
+    def move(done: int, total: int, told: str = "") -> None:
         nonlocal last
-        words = pace.words(done, total)
+        words = ", ".join(filter(None, (f"{what}: {done} of {total}", pace.words(done, total), told)))
         if time.monotonic() >= last + SECONDS_A_LINE:
             last = time.monotonic()
-            console.print(f"{what}: {done} of {total}{words and ', ' + words}", highlight=False)
+            console.print(words, highlight=False)
 
     return move

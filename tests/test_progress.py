@@ -26,6 +26,15 @@ def test_a_log_gets_a_plain_line_every_ten_seconds(monkeypatch):
     assert lines == ["convert: 500 of 1000, 10.0/s, 0:00:50 left", "convert: 600 of 1000, 10.0/s, 0:00:40 left"]
 
 
+def test_what_else_there_is_to_tell_stands_at_the_end(monkeypatch):
+    clock = iter([0.0, 0.0, 11.0, 11.0, 11.0])
+    monkeypatch.setattr(shown.time, "monotonic", lambda: next(clock))
+    written = io.StringIO()
+    with shown.progress(Console(file=written), "train") as move:
+        move(1, 3, "joint miou 0.500")
+    assert written.getvalue() == "train: 1 of 3, joint miou 0.500\n"
+
+
 def test_what_an_earlier_run_did_is_not_of_this_ones_rate(monkeypatch):
     assert run(monkeypatch, False, [990, 990, 991]).splitlines() == ["convert: 991 of 1000, 0.1/s, 0:01:30 left"]
 

@@ -33,8 +33,8 @@ from seghgan_tf.evaluation.figures import segmentation_figures
 from seghgan_tf.export import export
 from seghgan_tf.model import SegHGAN, checkpoint
 from seghgan_tf.model.inference import REGION_NAMES
+from seghgan_tf.progress import progress
 from seghgan_tf.training import run as training
-from seghgan_tf.training.progress import ProgressBar
 from seghgan_tf.training.workdir import read_history
 
 PRESET = "drawn-64"
@@ -66,8 +66,8 @@ GO_ON = (
 
 def _train(config: Config, workdir: Path, console: Console, from_scratch: bool) -> SegHGAN:
     start = None if from_scratch else lambda model: checkpoint.load(model, CHECKPOINT)
-    with ProgressBar(config.training.steps, console) as bar:
-        return training.train(config, workdir, start=start, callbacks=(bar,), report=console.print)
+    with progress(console, "train") as move:
+        return training.train(config, workdir, start=start, report=console.print, move=move)
 
 
 @contextmanager
@@ -155,19 +155,10 @@ def _committed_alone() -> dict[str, float]:
 
 
 def _draw(folder: Path, from_scratch: bool, size: int, seed: int, console: Console) -> None:
-    from rich.progress import Progress
-
     from tfrecords_tools.draw import draw_dataset
 
-    with Progress(console=console) as bar:
-        task = bar.add_task("draw", total=None)
-        draw_dataset(
-            folder,
-            *FACES[from_scratch],
-            size=size,
-            seed=seed,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress(console, "draw") as move:
+        draw_dataset(folder, *FACES[from_scratch], size=size, seed=seed, progress=move)
 
 
 def checkpoint_facts(figures: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +196,6 @@ def run_demo(
     console, began = Console(), time.monotonic()
     if not from_scratch and not CHECKPOINT.is_file():
         raise RuntimeError(f"the package has no {CHECKPOINT.name}; run `seghgan demo --from-scratch`")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     clock = Clock(console)
     records = workdir / "records"
     settings = ("data.expression=" + json.dumps([str(records)]), f"model.seed={seed}", *(() if from_scratch else GO_ON))

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from seghgan_tf.config import read_config
 from seghgan_tf.evaluation.figures import evaluate_run
+from seghgan_tf.progress import progress
 from seghgan_tf.training import run as training
-from seghgan_tf.training.progress import ProgressBar
 
 COLUMNS = ("miou", "f1", "error_ratio", "outside_change", "expression_error", "asked_error")
 
@@ -31,8 +31,8 @@ def run_ablation(
             measured = folder / "figures.json"
             if not measured.is_file():
                 console.rule(name)
-                with ProgressBar(run.training.steps, console) as bar:
-                    model = training.train(run, folder, callbacks=(bar,), report=console.print)
+                with progress(console, "train") as move:
+                    model = training.train(run, folder, report=console.print, move=move)
                 measured.write_text(json.dumps(evaluate_run(model, **training.streams(run, "test")), indent=2) + "\n")
             figures[name] = json.loads(measured.read_text())
     table = Table("variant", *COLUMNS)

@@ -57,9 +57,9 @@ def train(
             "`expression` must name a folder of records; make one with `seghgan data draw DIR`. Received: none"
         )
     quiet.start_tensorflow()
+    from seghgan_tf.progress import progress
     from seghgan_tf.training import pretrained, run
     from seghgan_tf.training.profile import Profile, parse_steps
-    from seghgan_tf.training.progress import ProgressBar
 
     console = Console()
     if dry_run:
@@ -69,15 +69,16 @@ def train(
         console.print("trainable parameters:", run.parameter_counts(resolved.model))
         return
     profiles = (Profile(*parse_steps(profile), workdir / "tensorboard"),) if profile else ()
-    with ProgressBar(resolved.training.steps, console) as bar:
+    with progress(console, "train") as move:
         run.train(
             resolved,
             workdir,
             start=(lambda model: console.print(f"{init_from}: {pretrained.start_from(model, init_from)}"))
             if init_from
             else None,
-            callbacks=(bar, *profiles),
+            callbacks=profiles,
             report=console.print,
+            move=move,
         )
     console.print(f"done: {workdir}; next: seghgan evaluate --workdir {workdir}")
 

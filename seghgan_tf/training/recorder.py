@@ -4,7 +4,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,18 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
+from seghgan_tf.config import TrainingConfig
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.pictures import color_mask, gray, grid, to_pixels
+from seghgan_tf.progress import Move
 from seghgan_tf.training import cluster, health, runs, workdir
 
 NAN = (
     "{what} became NaN at step {step}; the last good state is kept. Try --set training.learning_rate= half of it, "
     "a larger batch, or a smaller model.losses.adversarial"
 )
+TOLD = ("segmentation", "miou", "paired", "expression", "critic")
+"""Figures that are shown as a run goes."""
 
 
 def picture(model: SegHGAN, image: Any, expression: Any) -> np.ndarray:
@@ -51,14 +55,23 @@ def is_best(history: list[dict[str, float]]) -> bool:
     return not paired and "val_miou" in history[-1] and history[-1]["val_miou"] >= max(found)
 
 
+def told(values: Mapping[str, Any], prefix: str = "") -> str:
+    """Return the figures to show, of those that there are.
+
+    >>> told({"val_miou": 0.51234, "miou": 0.4, "val_paired": 0.0}, "val_")
+    'miou 0.512'
+    """
+    return ", ".join(f"{name} {float(values[prefix + name]):.3f}" for name in TOLD if values.get(prefix + name))
+
+
 class Recorder(keras.callbacks.Callback):
-    """Keeps the run's state, and stops it at step `end`, on NaN, on a signal, or on a warning where that is asked for."""
+    """Keeps the run's state, shows how far it is, and stops it at step `end`, on NaN, on a signal, or on a warning if asked to."""
 
     def __init__(
-        self, folder: Path, sample: dict[str, Any], report: Callable[[str], None], stop_on_warning: bool = False
+        self, folder: Path, sample: dict[str, Any], report: Callable[[str], None], move: Move, settings: TrainingConfig
     ) -> None:
         super().__init__()
-        self.folder, self.sample, self.report, self.stop_on_warning = folder, sample, report, stop_on_warning
+        self.folder, self.sample, self.report, self.move, self.settings = folder, sample, report, move, settings
         self.end = 0
         self.stopped: str | None = None
         self.signal = 0
@@ -94,10 +107,12 @@ class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Count from the step that the model is at."""
         self.step = self.model.steps_done
+        self.move(self.step, self.settings.steps, "first step: tracing")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Stop at the last step, on a signal, or on a loss that is no number any more."""
         self.step += 1
+        self.move(self.step, self.settings.steps, f"{self.model.stage} {told(logs or {})}")
         if self.step >= self.end:
             self.model.stop_training = True
         if cluster.agree(self.strategy, bool(self.signal)):
@@ -127,10 +142,11 @@ class Recorder(keras.callbacks.Callback):
             workdir.append_history(self.folder, line)
             workdir.save(self.model, self.folder, is_best(self.history))
             self._draw(values)
+            self.report(f"step {self.step}: {told(values, 'val_')}")
         for warning in health.warnings(self.history):
             if self.chief:
                 self.report(f"warning: step {self.step}: {warning}")
-            if self.stop_on_warning:
+            if self.settings.stop_on_warning:
                 self._stop(f"{warning} (step {self.step}; training.stop_on_warning is set)")
 
     def _draw(self, values: dict[str, float]) -> None:

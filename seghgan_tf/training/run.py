@@ -15,8 +15,10 @@ from seghgan_tf.data.stream import Batching, load_streams
 from seghgan_tf.model import SegHGAN, role_optimizer
 from seghgan_tf.model.optimizer import ROLES
 from seghgan_tf.model.seghgan import Stage
+from seghgan_tf.progress import Move
 from seghgan_tf.training import cluster, pretrained, workdir
 from seghgan_tf.training.recorder import Recorder
+from seghgan_tf.training.schedule import LateFall
 
 
 class TrainingStopped(RuntimeError):  # noqa: N818
@@ -43,21 +45,15 @@ def choose_strategy() -> tf.distribute.Strategy:
 def make_optimizer(config: Config) -> keras.optimizers.MultiOptimizer:
     """Return Adam for generators and critics (falling linearly over the last half) and for the segmenter."""
     training, schedules = config.training, keras.optimizers.schedules
-    steps, rate = training.steps - config.model.segmenter_steps, training.learning_rate
-
-    def adversarial(updates: int) -> keras.optimizers.Adam:
-        bounds = [int(updates * (0.5 + 0.05 * i)) for i in range(10)]
-        rates = [rate * (1 - 0.09 * i) for i in range(11)]
-        return keras.optimizers.Adam(schedules.PiecewiseConstantDecay(bounds, rates), 0.5, 0.999)
-
+    steps, rate = max(training.steps - config.model.segmenter_steps, 1), training.learning_rate
     first = training.segmenter_learning_rate
     falling = {
         "cosine": schedules.CosineDecay(first, training.steps, alpha=0.01),
         "poly": schedules.PolynomialDecay(first, training.steps, end_learning_rate=0.0, power=0.9),
     }
     return role_optimizer(
-        adversarial(max(steps, 20)),
-        adversarial(max(steps, 20) * config.model.critic_steps),
+        keras.optimizers.Adam(LateFall(rate, steps), 0.5, 0.999),
+        keras.optimizers.Adam(LateFall(rate, steps * config.model.critic_steps), 0.5, 0.999),
         keras.optimizers.Adam(falling[training.segmenter_schedule]),
     )
 
@@ -176,10 +172,11 @@ def train(
     start: Callable[[SegHGAN], None] | None = None,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
     report: Callable[[str], None] = print,
+    move: Move = lambda done, total, told="": None,
 ) -> SegHGAN:
     """Train in `folder` until `config.training.steps`; the same call goes on where a run was cut.
 
-    `start` may fill a new model with weights. Raises TrainingStopped on NaN or a signal, with the last good state kept,
+    `start` may fill a new model with weights; `report` gets lines, `move` how far it is. Raises TrainingStopped on NaN or a signal, with the last good state kept,
     RuntimeError where another process trains there.
     """
     strategy = choose_strategy()
@@ -197,7 +194,7 @@ def train(
             if model.steps_done >= config.training.steps:
                 report(f"{folder} is at step {model.steps_done} of {config.training.steps}: nothing left to train")
                 return model
-            recorder = Recorder(folder, _sample(config), report, config.training.stop_on_warning)
+            recorder = Recorder(folder, _sample(config), report, move, config.training)
         recorder.open(model)
         try:
             _fit(model, config, strategy, recorder, callbacks)

@@ -16,6 +16,7 @@ import numpy as np
 
 from seghgan_tf.config import Config, ModelConfig
 from seghgan_tf.model import SegHGAN
+from seghgan_tf.training import schedule  # noqa: F401 (checkpoints name its class)
 
 CONFIG_FILE, HISTORY_FILE, LOCK_FILE, BEST = "config.json", "history.jsonl", "lock", "best.keras"
 CHECKPOINTS = "checkpoints"

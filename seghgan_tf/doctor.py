@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 EXTRAS = {
     "serve": ("grpc", "tensorflow_serving", "orjson", "starlette", "uvicorn", "prometheus_client"),
-    "data": ("mtcnn",),
+    "data": ("skimage", "scipy"),
     "beam": ("apache_beam",),
     "eval": ("skimage",),
 }

@@ -9,7 +9,6 @@ BOUNDS = {
     r"needs root and iproute2 \(apt-get install iproute2\)": 6,
     r"needs the real faces in \.\./shared/data": 12,
     r"needs Apache Beam: make beam": 8,
-    r"needs mtcnn": 4,
     r"unset SEGHGAN_TFS_ADDRESS": 30,
 }
 """Reasons (regular expressions) and the most tests that may be skipped for each."""

@@ -1,48 +1,25 @@
-"""Faces found by mtcnn."""
+"""Faces found by the detector that exports carry, so that converter and editor frame them alike."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
-
-class Found(NamedTuple):
-    """A face that mtcnn found: five landmarks (x, y, ...) in pixels, the area of its box, the confidence in 0..1."""
-
-    points: tuple[float, ...]
-    area: float
-    confidence: float
+from seghgan_tf.detector import Detector
 
 
 @functools.cache
 def _detector() -> Any:
-    try:
-        from mtcnn import MTCNN
-    except ImportError as error:
-        raise ValueError(
-            "`align` must find faces, for which mtcnn is missing; pip install 'seghgan-tf[data]', or give --align none"
-        ) from error
-    return MTCNN()
+    return tf.function(Detector().__call__, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
 
 
-DETECTED_SIDE = 512
-"""Photos are shown to mtcnn at most this large; landmarks are scaled back."""
+def find_faces(image: Image.Image) -> list[tuple[float, ...]]:
+    """Return the five landmarks (x, y, ...) in pixels of each face of an RGB picture, the largest face first.
 
-
-def find_faces(image: Image.Image, min_confidence: float = 0.9) -> list[Found]:
-    """Find faces with mtcnn, largest first. Raises ValueError where mtcnn is not installed."""
-    scale = min(1.0, DETECTED_SIDE / max(image.size))
-    small = image if scale == 1.0 else image.resize((round(image.width * scale), round(image.height * scale)))
-    found = []
-    for face in _detector().detect_faces(np.asarray(small)) or ():
-        spots = [face["keypoints"][name] for name in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")]
-        points = tuple(float((x + 0.5) / scale) for spot in spots for x in spot)
-        if face["confidence"] >= min_confidence:
-            found.append(Found(points, float(face["box"][2] * face["box"][3]) / scale**2, float(face["confidence"])))
-    return sorted(found, key=lambda each: (-each.area, each.points))
-
-
-def check_detector() -> None:
-    """Raise ValueError where mtcnn is not installed."""
-    _detector()
+    >>> find_faces(Image.new("RGB", (64, 48)))
+    []
+    """
+    found = _detector()(np.asarray(image))
+    return [tuple(points.ravel().tolist()) for points in found.points.numpy()[found.scores.numpy() > 0]]

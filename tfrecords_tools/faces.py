@@ -173,17 +173,17 @@ def _views(photo: Photo, image: Image.Image, how: Picturing) -> list[_View]:
 
 
 def _detected(photo: Photo, image: Image.Image, how: Picturing) -> list[tuple[float, ...]]:
-    """Return the landmarks of the faces that mtcnn finds, in the photo's box of the face where it has one."""
+    """Return the landmarks of the faces that are found, in the photo's box of the face where it has one."""
     faces = [
-        face
-        for face in align.find_faces(image)
-        if photo.box is None or _inside(photo.box, np.reshape(face.points, (-1, 2)).mean(0))
+        points
+        for points in align.find_faces(image)
+        if photo.box is None or _inside(photo.box, np.reshape(points, (-1, 2)).mean(0))
     ]
     if not faces:
         raise Rejected(Reason.NO_FACE, f"mtcnn found no face{' in its box' if photo.box else ''}")
     if len(faces) > 1 and how.faces == "error":
         raise Rejected(Reason.SEVERAL_FACES, f"mtcnn found {len(faces)} faces; --faces largest or all takes them")
-    return [face.points for face in (faces if how.faces == "all" else faces[:1])]
+    return faces if how.faces == "all" else faces[:1]
 
 
 def _viewed(image: Image.Image, mask: Mask | None, view: _View, size: int | None) -> tuple[Image.Image, Mask | None]:

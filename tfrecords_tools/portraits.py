@@ -53,7 +53,7 @@ def framed(path: str, size: int) -> tuple[Image.Image, NDArray[np.float64]]:
     faces = align.find_faces(image)
     if not faces:
         raise Rejected(Reason.NO_FACE, "mtcnn found no face")
-    matrix = similarity(faces[0].points[:6], size)
+    matrix = similarity(faces[0][:6], size)
     return warp(image, matrix, size), matrix
 
 

@@ -218,7 +218,6 @@ def test_refusals_name_the_argument_and_the_mend(tmp_path, arguments, message):
 @pytest.fixture(scope="module")
 def two_people(tmp_path_factory, faces_folder):
     """Two people of the real set, linked into a folder of their own."""
-    pytest.importorskip("mtcnn", reason="needs mtcnn: pip install 'seghgan-tf[data]'")
     folder = tmp_path_factory.mktemp("london")
     for inside, ending in (("neutral_front", "_03"), ("smiling_front", "_08")):
         (folder / inside).mkdir()

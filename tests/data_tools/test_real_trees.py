@@ -11,7 +11,7 @@ from tests.data_tools.test_readers import converted
 from tfrecords_tools.actions import ActionTable
 
 PEOPLE = 8
-"""People of the London set whose faces mtcnn looks for; it takes a third of a second for each."""
+"""People of the London set whose faces are looked for."""
 
 
 def units(source):
@@ -63,7 +63,6 @@ def test_all_of_the_london_set(tmp_path, faces_folder):
 
 @pytest.mark.slow
 def test_people_of_the_london_set_come_to_one_frame_by_hand_placed_and_by_found_landmarks(tmp_path, faces_folder):
-    pytest.importorskip("mtcnn", reason="needs mtcnn: pip install 'seghgan-tf[data]'")
     source = tmp_path / "in"
     for inside in ("neutral_front", "smiling_front"):
         (source / inside).mkdir(parents=True)

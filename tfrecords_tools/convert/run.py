@@ -21,7 +21,6 @@ from seghgan_tf.data.folder import (
     tally_of,
     write_dataset_json,
 )
-from tfrecords_tools import align
 from tfrecords_tools.actions import Actions
 from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.local import run_in_processes
@@ -238,8 +237,6 @@ def _entries(conversion: Conversion, aside: Path) -> Iterator[Photo | Reject | N
 
 def _make_plan(conversion: Conversion, output: Path, journal: Path, before: dict[str, Any] | None, fail: bool) -> None:
     """List the data set, join its action units and share its photos out."""
-    if conversion.picturing.align == "mtcnn":
-        align.check_detector()
     writer = PlanWriter(journal / PLAN)
     try:
         for split in SPLITS if before is not None else ():

@@ -5,73 +5,21 @@ import ctypes
 import gc
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
-from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
 
 import grpc
 
 from serving.bundle.manifest import versions
 from serving.server.errors import ServingError, invalid, scrubbed
+from serving.server.lifecycle import State, Version, VersionStatus
 from serving.server.models_config import ServedModel
 from serving.server.servable import Servable
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_RETRY = 300.0
-"""Longest wait before a version that failed is loaded again, in seconds."""
-
 _REMEMBERED = 16
 """Unloaded versions whose end a status call still tells."""
-
-
-class State(IntEnum):
-    """ModelVersionStatus.State of TensorFlow Serving."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-class VersionStatus(NamedTuple):
-    """What a status call tells of a version; `code` is OK unless loading failed."""
-
-    version: int
-    state: State
-    code: grpc.StatusCode
-    message: str
-
-
-class _Version:
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.state = State.START
-        self.error = ""
-        self.fingerprint: tuple[tuple[str, int, int], ...] = ()
-        self.servable: Servable | None = None
-        self.handles = 0
-        self.failures = 0
-        self.again = 0.0
-
-    def idle(self) -> bool:
-        return not self.handles
-
-    def status(self) -> VersionStatus:
-        code = grpc.StatusCode.FAILED_PRECONDITION if self.error else grpc.StatusCode.OK
-        return VersionStatus(self.number, self.state, code, self.error)
-
-
-def _fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    entries = []
-    for path in sorted(folder.rglob("*")):
-        with contextlib.suppress(OSError):
-            facts = path.lstat()
-            entries.append((str(path.relative_to(folder)), facts.st_size, facts.st_mtime_ns))
-    return tuple(entries)
 
 
 class Models:
@@ -95,7 +43,7 @@ class Models:
         self._retry_seconds = retry_seconds
         self._lock = threading.Condition()
         self._polling = threading.Lock()
-        self._versions: dict[str, dict[int, _Version]] = {name: {} for name in configs}
+        self._versions: dict[str, dict[int, Version]] = {name: {} for name in configs}
         self.troubles: dict[str, str] = {}
 
     @property
@@ -133,7 +81,7 @@ class Models:
                 if not chosen.handles and chosen.state is State.UNLOADING:
                     self._lock.notify_all()
 
-    def _choose(self, name: str, version: int | None, label: str | None) -> _Version:
+    def _choose(self, name: str, version: int | None, label: str | None) -> Version:
         if not name:
             raise invalid("model_spec.name must name a model. Received: an empty name")
         if version is not None and label is not None:
@@ -207,7 +155,7 @@ class Models:
             versions = self._versions.setdefault(config.name, {})
         for number in sorted(wanted):
             with self._lock:
-                version = versions.setdefault(number, _Version(number))
+                version = versions.setdefault(number, Version(number))
             self._ensure(config.name, version, folders[number])
         keep = set(config.labels.values()) | wanted
         with self._lock:
@@ -220,28 +168,23 @@ class Models:
             for number in ended[:-_REMEMBERED]:
                 del versions[number]
 
-    def _ensure(self, name: str, version: _Version, folder: Path) -> None:
-        if version.state in (State.AVAILABLE, State.UNLOADING):
+    def _ensure(self, name: str, version: Version, folder: Path) -> None:
+        if not version.due(folder):
             return
-        fingerprint = _fingerprint(folder)
-        if version.error and version.fingerprint == fingerprint and time.monotonic() < version.again:
-            return
-        version.fingerprint = fingerprint
         self._set(name, version, State.LOADING)
         try:
             servable = self._load(name, version.number, folder)
         except Exception as error:  # a model is foreign matter: whatever it raises, the others are served
             if not isinstance(error, (ValueError, OSError, MemoryError)):
                 logger.exception("load", extra={"fields": {"model": name, "version": version.number}})
-            version.again = time.monotonic() + min(self._retry_seconds * 2**version.failures, _LONGEST_RETRY)
-            version.failures = min(version.failures + 1, 20)
+            version.failed(self._retry_seconds)
             self._set(name, version, State.END, error=scrubbed(str(error)) or type(error).__name__)
             return
-        version.failures = 0
+        version.succeeded()
         self._set(name, version, State.AVAILABLE, servable=servable)
 
     def _set(
-        self, name: str, version: _Version, state: State, error: str = "", servable: Servable | None = None
+        self, name: str, version: Version, state: State, error: str = "", servable: Servable | None = None
     ) -> None:
         with self._lock:
             version.state, version.error, version.servable = state, error, servable
@@ -250,8 +193,8 @@ class Models:
         logger.log(level, "version", extra={"fields": fields})
         self._changed()
 
-    def _unload(self, name: str, versions: list[_Version]) -> None:
-        loaded = [one for one in versions if one.state in (State.AVAILABLE, State.UNLOADING)]
+    def _unload(self, name: str, versions: list[Version]) -> None:
+        loaded = [one for one in versions if one.loaded]
         for version in loaded:
             with self._lock:
                 version.state = State.UNLOADING
@@ -266,7 +209,7 @@ class Models:
                     del servable
         with self._lock:
             for version in versions:
-                if version.state not in (State.AVAILABLE, State.UNLOADING) and name not in self._configs:
+                if not version.loaded and name not in self._configs:
                     self._versions[name].pop(version.number, None)
             if name not in self._configs and not self._versions[name]:
                 del self._versions[name]

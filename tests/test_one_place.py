@@ -66,6 +66,29 @@ np.testing.assert_array_equal(model.segmenter.get_weights()[0], loaded.segmenter
 assert (export(loaded, Path("export")) / "saved_model.pb").is_file()
 """,
     ),
+    "dataset reader": (
+        {
+            "tfrecords_tools/readers/toy.py": (
+                None,
+                '"""A toy."""\n\nfrom tfrecords_tools.photo import Photo\n\n\ndef read_toy(folder):\n'
+                '    for path in sorted(folder.glob("*.png")):\n        yield Photo(path.stem, str(path), path.name)\n',
+            ),
+            "tfrecords_tools/readers/__init__.py": ('    "celebamask": Reader(', '    "toy": Reader("tfrecords_tools.readers.toy:read_toy"),\n'),
+        },
+        """
+from PIL import Image
+from typer.testing import CliRunner
+from seghgan_tf.cli import app
+Path("photos").mkdir()
+for shade in range(3):
+    Image.new("RGB", (64, 64), (shade, 0, 0)).save(f"photos/{shade}.png")
+run = lambda *words: CliRunner().invoke(app, ["data", "convert", *words])
+assert "toy" in run("--help").output
+done = run("toy", "photos", "records", "--workers", "1")
+assert done.exit_code == 0, done.output
+assert json.loads(Path("records/dataset.json").read_text())["examples"] == 3
+""",
+    ),
     "expression space": (
         {"seghgan_tf/expressions.py": ('    "va": ExpressionSpace(', '    "smile": ExpressionSpace(("AU06", "AU12"), 0.0, 1.0, False, 5.0),\n')},
         """

@@ -80,8 +80,7 @@ class Editor:
     """
 
     def __init__(self, description: Mapping[str, Any], run: Run, *, finds_faces: bool = True) -> None:
-        space = description["expression"]
-        self.space = ExpressionSpace(**(space | {"labels": tuple(space["labels"])}))
+        self.space = ExpressionSpace.from_json(description["expression"])
         self.size: int = description["image_size"]
         self.regions: list[str] = description["regions"]
         self.run, self.finds_faces = run, finds_faces

@@ -132,11 +132,8 @@ def _read_back(picture: Image.Image) -> Photo:
 def _sheet(editor: Editor, photo: Photo, faces: list[Face], settings: Settings) -> Image.Image:
     """Draw the photo and each emotion that the model can show, three in a row, its name below."""
     tiles = [("photo", photo.pixels)]
-    for emotion in EMOTION_AUS:
-        try:
-            wish = Wish(editor.space.emotion(emotion), strength=settings.wish.strength)
-        except ValueError:
-            continue
+    for emotion, values in editor.space.emotions().items():
+        wish = Wish(values, strength=settings.wish.strength)
         tiles.append((emotion, _changed(editor, photo, faces, settings, wish)))
     if len(tiles) == 1:
         raise ValueError(

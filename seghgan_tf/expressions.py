@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from seghgan_tf.regions import REGIONS
 
 AUS = (
     "AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12",
@@ -16,6 +18,12 @@ AU_NAMES = dict(zip(AUS, (
     "lip stretcher", "lip tightener", "lips part", "jaw drop", "blink",
 ), strict=True))  # fmt: skip
 """The anatomical name of each action unit (Ekman and Friesen's FACS)."""
+
+AU_WORDS = dict(zip(AUS, (
+    "worried brows", "arched brows", "frown", "wide eyes", "smiling eyes", "squint", "disgust", "sneer", "smile", "smirk",
+    "sad mouth", "pout", "tense mouth", "thin lips", "open lips", "open mouth", "closed eyes",
+), strict=True))  # fmt: skip
+"""What everybody calls each action unit."""
 
 MAX_INTENSITY = 5.0
 """Largest intensity of an action unit; vectors store intensity / 5."""
@@ -83,15 +91,45 @@ class ExpressionSpace(NamedTuple):
         >>> expression_space("AU12").emotion("neutral")
         {'AU12': 0.0}
         """
-        if self.one_hot and name in self.labels:
-            return {name: self.high * self.scale}
-        units = EMOTION_AUS.get(name, {})
-        missing = sorted(set(units) - set(self.labels))
-        if self.one_hot or missing or name not in EMOTION_AUS or not set(self.labels) <= set(AUS):
+        shown = self.emotions()
+        if name not in shown:
             raise ValueError(
                 f"`emotion` must be one that the model's labels ({', '.join(self.labels)}) can show. Received: {name}"
             )
-        return {label: units.get(label, 0.0) for label in self.labels}
+        return shown[name]
+
+    def emotions(self) -> dict[str, dict[str, float]]:
+        """Return each emotion that the space can show as `emotion` does; every label of a one-hot space is one.
+
+        >>> expression_space("AU12,AU14").emotions()
+        {'neutral': {'AU12': 0.0, 'AU14': 0.0}, 'contemptuous': {'AU12': 1.5, 'AU14': 4.0}}
+        """
+        if self.one_hot:
+            return {label: {label: self.high * self.scale} for label in self.labels}
+        known = EMOTION_AUS if set(self.labels) <= set(AUS) else {}
+        return {
+            name: {label: units.get(label, 0.0) for label in self.labels}
+            for name, units in known.items()
+            if set(units) <= set(self.labels)
+        }
+
+    def units(self) -> dict[str, dict[str, str]]:
+        """Return the `region`, `name` and everyday `word` of each action unit of the space, region by region.
+
+        >>> expression_space("AU12").units()
+        {'AU12': {'region': 'mouth', 'name': 'lip corner puller', 'word': 'smile'}}
+        """
+        return {
+            unit: {"region": name, "name": AU_NAMES[unit], "word": AU_WORDS[unit]}
+            for name, region in REGIONS.items()
+            for unit in region.units
+            if unit in self.labels
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ExpressionSpace":
+        """Return the space that `to_json` wrote."""
+        return cls(tuple(values["labels"]), values["low"], values["high"], values["one_hot"], values["scale"])
 
     def to_json(self) -> dict[str, object]:
         """Return the space as plain values, the form stored with data and models."""

@@ -69,11 +69,14 @@ def functions(model: SegHGAN, detector: Detector) -> dict[str, Callable[[dict[st
 
 def describe(model: SegHGAN) -> dict[str, Any]:
     """Return the manifest's description of the model: sizes, regions, classes and expression space."""
+    space = model.config.space
     return {
         "image_size": model.config.image_size,
         "regions": list(REGION_NAMES),
         "classes": list(CLASSES),
         "label_order": LABEL_ORDER,
-        "expression": model.config.space.to_json(),
+        "expression": space.to_json(),
+        "units": space.units(),
+        "emotions": space.emotions(),
         "max_pixels": MAX_PIXELS,
     }

@@ -29,6 +29,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 from tensorflow_serving.apis import get_model_metadata_pb2
 
+from seghgan_tf.expressions import ExpressionSpace
 from serving.server import replies, rest_json
 from serving.server.engine import SHED, Engine, Prediction, Question
 from serving.server.errors import ServingError, invalid
@@ -98,6 +99,8 @@ class Rest:
         try:
             with self.engine.models.use(name) as servable:
                 manifest = {key: servable.manifest[key] for key in ("manifest_version", "model", "signatures")}
+                space = ExpressionSpace.from_json(manifest["model"]["expression"])  # an earlier export has it alone
+                manifest["model"] = {"units": space.units(), "emotions": space.emotions(), **manifest["model"]}
                 served = {"model": name, "version": servable.version, "server": "embedded"}
         except ServingError as error:
             return _refusal(error, uuid.uuid4().hex)

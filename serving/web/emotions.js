@@ -1,6 +1,6 @@
 // The emotion chips and their strength, which set the sliders.
 
-import { presets } from "./expressions.js";
+import { capital } from "./sliders.js";
 
 const root = document.querySelector("#presets");
 const strength = document.querySelector("#strength");
@@ -11,14 +11,15 @@ export function chip(type, name, value, changed) {
   const input = Object.assign(document.createElement("input"), { type, name, value });
   input.addEventListener("change", changed);
   label.className = "chip";
-  label.append(input, value[0].toUpperCase() + value.slice(1));
+  label.append(input, capital(value));
   return label;
 }
 
 export class Emotions {
   // `changed` is called once the sliders are set.
-  constructor(space, sliders, changed) {
-    this.known = presets(space);
+  constructor({ expression: space, emotions }, sliders, changed) {
+    const each = space.one_hot ? space.labels.map((label) => [label, { [label]: space.high * space.scale }]) : [];
+    this.known = emotions ?? Object.fromEntries(each); // an earlier export's manifest names none
     this.sliders = sliders;
     this.changed = changed;
     root.hidden = !Object.keys(this.known).length;

@@ -211,13 +211,12 @@ function lock() {
 }
 
 function buildControls() {
-  const space = api.model.expression;
-  sliders = new Sliders($("#sliders"), space, () => {
+  sliders = new Sliders($("#sliders"), api.model, () => {
     emotions.clear();
     update();
   });
-  emotions = new Emotions(space, sliders, update);
-  $("#tuning").hidden = space.one_hot;
+  emotions = new Emotions(api.model, sliders, update);
+  $("#tuning").hidden = api.model.expression.one_hot;
   $("#locks .chips").replaceChildren(...api.model.regions.filter((name) => name !== "whole").map((name) => chip("checkbox", "region", name, lock)));
   $("#privacy").textContent = "The photo, shrunk to at most 1,024 pixels, is sent to the server to find faces; then the chosen face's part of it, at its full size for a download. Nothing is stored.";
   const version = api.served ? ` version ${api.served.version}, ${api.served.server} server` : "";

@@ -1,6 +1,6 @@
 // The panel: one slider a label, grouped by region, with the mark of what is seen in the photo.
 
-import { ACTION_UNITS, GROUPS } from "./expressions.js";
+export const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 const html = (tag, set = {}, ...children) => {
   const made = Object.assign(document.createElement(tag), set);
@@ -9,29 +9,32 @@ const html = (tag, set = {}, ...children) => {
 };
 
 export class Sliders {
-  constructor(root, space, changed) {
+  // `model` is the manifest's; one of an earlier export names no units, and its labels stand bare.
+  constructor(root, model, changed) {
+    const space = model.expression;
     this.space = space;
+    this.units = model.units ?? {};
     [this.low, this.high] = [space.low * space.scale, space.high * space.scale];
     this.seen = Object.fromEntries(space.labels.map((label) => [label, 0]));
     this.asked = {};
     this.inputs = {};
     root.replaceChildren();
-    for (const [region, title] of Object.entries(GROUPS)) {
-      const known = Object.keys(ACTION_UNITS).filter((label) => space.labels.includes(label));
-      const labels = region === "other" ? space.labels.filter((label) => !known.includes(label)) : known.filter((label) => ACTION_UNITS[label][0] === region);
-      if (labels.length && !space.one_hot) {
-        root.append(html("fieldset", {}, html("legend", { textContent: title }), ...labels.map((label) => this.#row(label, changed))));
+    const ordered = [...Object.keys(this.units), ...space.labels.filter((label) => !(label in this.units))];
+    for (const region of space.one_hot ? [] : [...model.regions, "expression"]) {
+      const labels = ordered.filter((label) => (this.units[label]?.region ?? "expression") === region);
+      if (labels.length) {
+        root.append(html("fieldset", {}, html("legend", { textContent: capital(region) }), ...labels.map((label) => this.#row(label, changed))));
       }
     }
     this.show();
   }
 
   #row(label, changed) {
-    const [, name, plain] = ACTION_UNITS[label] ?? [null, label, null];
+    const unit = this.units[label];
     const id = `slider-${label}`;
     const input = html("input", { type: "range", id, min: this.low, max: this.high, step: (this.high - this.low) / 50, value: 0 });
     const output = html("output", { htmlFor: id });
-    const parts = label in ACTION_UNITS ? [html("b", { textContent: label }), ` ${name} `, html("span", { textContent: `(${plain})` })] : [label];
+    const parts = unit ? [html("b", { textContent: label }), ` ${capital(unit.name)} `, html("span", { textContent: `(${unit.word})` })] : [label];
     input.addEventListener("input", () => {
       this.asked[label] = Number(input.value);
       this.show();

@@ -139,6 +139,8 @@ def test_the_manifest_tells_the_page_about_the_model(rest):
     assert manifest["served"] == {"model": "seghgan", "version": 1, "server": "embedded"}
     assert manifest["model"]["expression"]["labels"] == ["AU06", "AU12", "AU25"]
     assert manifest["model"]["image_size"] == SIZE
+    assert manifest["model"]["units"]["AU12"]["word"] == "smile", "also where the export is of before"
+    assert manifest["model"]["emotions"]["happy"] == {"AU06": 3.0, "AU12": 4.0, "AU25": 2.0}
     assert rest.get("/manifest.json?model=nobody")[0] == 404
 
 

@@ -202,12 +202,31 @@ def test_an_edited_download_says_so_inside(page, face):
     assert "compositeWithTrainedAlgorithmicMedia" in image.info["Comment"]
 
 
-def test_the_page_knows_the_packages_action_units_and_emotions(page):
-    units, emotions = page.evaluate("() => import('/expressions.js').then(m => [m.ACTION_UNITS, m.EMOTIONS])")
-    assert {label: name.lower() for label, (_, name, _) in units.items()} == expressions.AU_NAMES
-    for region, part in regions.REGIONS.items():
-        assert {label for label in units if units[label][0] == region} == set(part.units)
-    assert emotions == expressions.EMOTION_AUS
+def test_the_page_shows_the_manifests_action_units_by_region_and_its_emotions(page):
+    sliders = page.locator("#sliders fieldset")
+    assert [text.splitlines()[0] for text in sliders.all_inner_texts()] == ["Eyes", "Nose", "Mouth"]
+    for number, region in enumerate(regions.REGIONS.values()):
+        assert sliders.nth(number).locator("b").all_inner_texts() == list(region.units)
+    assert "AU12 Lip corner puller (smile)" in sliders.nth(2).inner_text()
+    assert [box.get_attribute("value") for box in page.locator("#presets input").all()] == list(expressions.EMOTIONS)
+
+
+def test_an_export_of_before_whose_manifest_names_neither_units_nor_emotions_still_edits(page, face):
+    page.route("**/manifest.json", lambda route: bare(route))
+    page.reload()
+    page.locator("#slider-AU12").wait_for(state="attached")
+    assert page.locator("#presets").is_hidden()
+    assert page.locator("#sliders legend").all_inner_texts() == ["Expression"]
+    load(page, face)
+    slide(page, "AU12", 5)
+    assert (downloaded(page) != face).any()
+    assert page.problems == []
+
+
+def bare(route):
+    manifest = route.fetch().json()
+    del manifest["model"]["units"], manifest["model"]["emotions"]
+    route.fulfill(json=manifest)
 
 
 def test_parts_of_the_face_are_shown_with_a_legend(page, face):

@@ -115,6 +115,7 @@ def test_tfrecords_tools_import_only_the_light_half_of_the_model():
         "seghgan_tf.frames",
         "seghgan_tf.html",
         "seghgan_tf.progress",
+        "seghgan_tf.quiet",
         "seghgan_tf.__version__",
     )
     for name, tree in modules("tfrecords_tools"):

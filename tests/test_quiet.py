@@ -65,6 +65,20 @@ def test_an_edit_writes_nothing_to_stderr(exports, tmp_path):
 
 
 @pytest.mark.slow
+def test_pairs_made_by_workers_write_nothing_to_stderr(tmp_path):
+    from skimage import data
+
+    photos, rows = tmp_path / "photos", ["filename,subject,label"]
+    photos.mkdir()
+    for name in ("ann-happy", "ann-sad", "bob-happy", "bob-sad"):
+        Image.fromarray(data.astronaut()).crop((140, 0, 310, 200)).save(photos / f"{name}.png")
+        rows.append(f"{name}.png,{name.replace('-', ',')}")
+    (photos / "labels.csv").write_text("\n".join(rows))
+    assert seghgan("data", "pair", "folder", photos, tmp_path / "pairs", "--size", 64, "--workers", 2) == ""
+    assert (tmp_path / "pairs" / "dataset.json").exists()
+
+
+@pytest.mark.slow
 def test_a_server_writes_its_own_log_alone(exports, tmp_path):
     ports = tmp_path / "ports.json"
     words = ["serve", exports[1], "--grpc-port", 0, "--rest-port", 0, "--port-file", ports, "--backend", "embedded"]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from seghgan_tf import quiet
 from tfrecords_tools.convert.cli import Dataset, convert, summarise
 
 app = typer.Typer(no_args_is_help=True)
@@ -15,10 +16,8 @@ app.command()(convert)
 @app.callback()
 def prepare() -> None:
     """Draw, convert, look at and check TFRecords of faces."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault(
-        "CUDA_VISIBLE_DEVICES", "-1"
-    )  # nothing here computes on one, and each worker would take a share
+    # Nothing here computes on one, and each worker would take a share.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 @app.command()
@@ -39,6 +38,7 @@ def draw(
     """Draw faces with exact masks and action units: no download, no licence, true edits known."""
     from rich.console import Console
 
+    quiet.start_tensorflow()
     from seghgan_tf.progress import progress
     from tfrecords_tools.draw import LEGIBLE, contact_sheet, draw_dataset
 
@@ -76,6 +76,7 @@ def pair(
     """
     from rich.console import Console
 
+    quiet.start_tensorflow()
     from seghgan_tf.progress import progress
     from tfrecords_tools.actions import ActionTable
     from tfrecords_tools.convert.local import default_workers
@@ -100,6 +101,7 @@ def inspect(
     """Say what a folder of records holds: splits, subjects, masks, action units, labels, rejects."""
     from rich.console import Console
 
+    quiet.start_tensorflow()
     from tfrecords_tools.inspect import overview, print_overview
 
     found = overview(folder, limit)
@@ -121,6 +123,7 @@ def validate(
     """Check digests, every record and picture, ids, ranges, label order, and that subjects stay in one split. Status 1 for problems."""
     from rich.console import Console
 
+    quiet.start_tensorflow()
     from seghgan_tf.progress import progress
     from tfrecords_tools.convert.local import default_workers
     from tfrecords_tools.validate import validate as find_problems
@@ -144,6 +147,7 @@ def merge(
     """Merge folders of records whose expression spaces have something in common into one."""
     from rich.console import Console
 
+    quiet.start_tensorflow()
     from seghgan_tf.progress import progress
     from tfrecords_tools.merge import merge as merge_folders
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seghgan_tf import quiet
 from tfrecords_tools.readers import READERS, Option
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ def convert(
     """
     from rich.console import Console
 
+    quiet.start_tensorflow()
     from seghgan_tf.progress import progress
     from tfrecords_tools.actions import ActionTable
     from tfrecords_tools.convert.conversion import Conversion

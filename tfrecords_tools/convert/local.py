@@ -67,7 +67,7 @@ def _context() -> Any:
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(["tfrecords_tools.convert.shard"])
+        context.set_forkserver_preload(["tfrecords_tools.convert.preload"])
         resource_tracker.ensure_running()  # which would take the mask away
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

@@ -2,14 +2,14 @@
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seghgan_tf import quiet
-from serving.cli import Ca, Cert, Key, Label, ServerName, Version, tls_of
+from serving.cli import Ca, Cert, Key, Label, ServerName, Version, taking, tls_of
 
 if TYPE_CHECKING:
     from seghgan_tf.editing import Editor, Face
@@ -43,8 +43,53 @@ Frame = Annotated[
 ]
 
 
+def _editor(
+    preset: Preset = None,
+    export_dir: Export = None,
+    server: Server = None,
+    model: Model = "seghgan",
+    version: Version = None,
+    label: Label = None,
+    tls_ca: Ca = None,
+    tls_cert: Cert = None,
+    tls_key: Key = None,
+    tls_server_name: ServerName = "",
+    space: Space = None,
+) -> "Editor":
+    if sum(one is not None for one in (preset, export_dir, server)) > 1:
+        raise typer.BadParameter("give one of --preset NAME, --export DIR and --server HOST:PORT")
+    if server is None:
+        quiet.start_tensorflow()
+    from seghgan_tf.editing import PRESET, Editor
+
+    if export_dir is not None:
+        return Editor.from_export(export_dir)
+    if server is None:
+        return Editor.from_preset(preset or PRESET)
+    from seghgan_tf.expressions import expression_space, labelled_space
+    from serving.client import SegHGANClient
+    from serving.signature import REGIONS
+
+    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
+    client = SegHGANClient(server, tls, model, version=version, label=label)
+    served = client.served()
+    expression = expression_space(space) if space else labelled_space(client.labels())
+    if expression.size != served.expression_size:
+        raise typer.BadParameter(
+            f"--space must have the model's {served.expression_size} labels. Received: {expression.size}, {space}"
+        )
+    description = {"image_size": served.image_size, "regions": REGIONS, "expression": expression.to_json()}
+    return Editor(
+        description,
+        lambda signature, inputs: client.predict(signature, inputs).outputs,
+        finds_faces="locate" in served.signatures,
+    )
+
+
 @app.command()
+@taking("open_editor", _editor)
 def edit(
+    open_editor: Callable[[], "Editor"],
     photos: Photos,
     out: Annotated[
         Path,
@@ -92,17 +137,6 @@ def edit(
     mark: Annotated[
         bool, typer.Option("--mark/--no-mark", help="Say inside the file that a generative model edited it.")
     ] = True,
-    preset: Preset = None,
-    export_dir: Export = None,
-    server: Server = None,
-    model: Model = "seghgan",
-    version: Version = None,
-    label: Label = None,
-    tls_ca: Ca = None,
-    tls_cert: Cert = None,
-    tls_key: Key = None,
-    tls_server_name: ServerName = "",
-    space: Space = None,
 ) -> None:
     """Find faces in photos and edit their expression, in this process or over gRPC; everything else stays as it is.
 
@@ -116,10 +150,7 @@ def edit(
     face = _which(face, frame)
     _check_out(out, sheet, sequence, region is not None)
     found = list(_found(photos))
-    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
-    editor = _editor(
-        preset, export_dir, server, space, {"tls": tls, "model": model, "version": version, "label": label}
-    )
+    editor = open_editor()
     settings = Settings(wish.filled(editor), region, face, quality, exif, mark, sheet, sequence)
     if len(found) == 1 and not (out.is_dir() or any(path.is_dir() for path in photos)):
         _one(editor, found[0], out, settings)
@@ -128,21 +159,12 @@ def edit(
 
 
 @app.command()
+@taking("open_editor", _editor)
 def analyze(
+    open_editor: Callable[[], "Editor"],
     photo: Annotated[Path, typer.Argument(help="A photo, or - for standard input.", allow_dash=True)],
     face: WhichFace = "all",
     frame: Frame = None,
-    preset: Preset = None,
-    export_dir: Export = None,
-    server: Server = None,
-    model: Model = "seghgan",
-    version: Version = None,
-    label: Label = None,
-    tls_ca: Ca = None,
-    tls_cert: Cert = None,
-    tls_key: Key = None,
-    tls_server_name: ServerName = "",
-    space: Space = None,
 ) -> None:
     """Show where the faces of a photo are and which expression the model sees in each."""
     from rich.console import Console
@@ -151,10 +173,7 @@ def analyze(
     from seghgan_tf.expressions import AU_NAMES
     from seghgan_tf.photos import read
 
-    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
-    editor = _editor(
-        preset, export_dir, server, space, {"tls": tls, "model": model, "version": version, "label": label}
-    )
+    editor = open_editor()
     opened = read(_bytes(photo))
     faces = editor.chosen(opened, _which(face, frame))
     for number, one in enumerate(faces, 1):
@@ -272,35 +291,3 @@ def _many(editor: "Editor", photos: list[Path], out: Path, settings: Any) -> Non
     typer.echo(f"edited: {len(photos) - failed} of {len(photos)} photos into {out}; edits.csv says what was found")
     if failed:
         raise typer.Exit(1)
-
-
-def _editor(
-    preset: str | None, export_dir: Path | None, server: str | None, space: str | None, asked: dict[str, Any]
-) -> "Editor":
-    if sum(one is not None for one in (preset, export_dir, server)) > 1:
-        raise typer.BadParameter("give one of --preset NAME, --export DIR and --server HOST:PORT")
-    if server is None:
-        quiet.start_tensorflow()
-    from seghgan_tf.editing import PRESET, Editor
-
-    if export_dir is not None:
-        return Editor.from_export(export_dir)
-    if server is None:
-        return Editor.from_preset(preset or PRESET)
-    from seghgan_tf.expressions import expression_space, labelled_space
-    from serving.client import SegHGANClient
-    from serving.signature import REGIONS
-
-    client = SegHGANClient(server, **asked)
-    served = client.served()
-    expression = expression_space(space) if space else labelled_space(client.labels())
-    if expression.size != served.expression_size:
-        raise typer.BadParameter(
-            f"--space must have the model's {served.expression_size} labels. Received: {expression.size}, {space}"
-        )
-    description = {"image_size": served.image_size, "regions": REGIONS, "expression": expression.to_json()}
-    return Editor(
-        description,
-        lambda signature, inputs: client.predict(signature, inputs).outputs,
-        finds_faces="locate" in served.signatures,
-    )

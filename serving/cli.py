@@ -1,7 +1,10 @@
 """The commands `serve`, `status`, `promote` and `bench-serve`; TensorFlow is imported only once a server starts."""
 
+import inspect
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +22,25 @@ Version = Annotated[int | None, typer.Option(min=0, help="Version to ask, where 
 Label = Annotated[str | None, typer.Option(help="Label to ask, as stable.")]
 
 
+def taking(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `make` instead of its parameter `name`, which becomes a call of `make` with them."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        told, shared = inspect.signature(command), inspect.signature(make).parameters
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            made = partial(make, **{key: given.pop(key) for key in shared})
+            command(**given, **{name: made})
+
+        kept = [*(each for each in told.parameters.values() if each.name != name), *shared.values()]
+        run.__signature__ = told.replace(parameters=kept)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in kept}
+        return run
+
+    return decorate
+
+
 def tls_of(ca: Path | None, cert: Path | None, key: Path | None, name: str) -> "TLS | None":
     """Return the TLS settings of these files, None where there are none."""
     from serving.client import TLS
@@ -29,6 +51,21 @@ def tls_of(ca: Path | None, cert: Path | None, key: Path | None, name: str) -> "
         return None
     pem = [path.read_bytes() if path else None for path in (ca, cert, key)]
     return TLS(pem[0], pem[1], pem[2], name)
+
+
+def connection(
+    server: Address = "localhost:8500",
+    name: Name = "seghgan",
+    version: Version = None,
+    label: Label = None,
+    tls_ca: Ca = None,
+    tls_cert: Cert = None,
+    tls_key: Key = None,
+    tls_server_name: ServerName = "",
+) -> dict[str, Any]:
+    """Return what a client is made with."""
+    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
+    return {"target": server, "tls": tls, "model": name, "version": version, "label": label}
 
 
 def serve(context: typer.Context) -> None:
@@ -42,15 +79,9 @@ SERVE = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_
 """What typer is told, so that the server's own parser sees every argument."""
 
 
+@taking("connect", connection)
 def status(
-    server: Address = "localhost:8500",
-    name: Name = "seghgan",
-    version: Version = None,
-    label: Label = None,
-    tls_ca: Ca = None,
-    tls_cert: Cert = None,
-    tls_key: Key = None,
-    tls_server_name: ServerName = "",
+    connect: Callable[[], dict[str, Any]],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the versions of a served model, their states, and what the answering one takes and gives."""
@@ -58,8 +89,7 @@ def status(
 
     from serving.client import SegHGANClient
 
-    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
-    with SegHGANClient(server, tls, name, version=version, label=label) as client:
+    with SegHGANClient(**connect()) as client:
         states = client.status()
         served = client.served()
     if as_json:
@@ -130,19 +160,13 @@ def promote(
     release.promote(store, version, label, server, timeout, name, tls, lambda line: typer.echo(line), check)
 
 
+@taking("connect", connection)
 def bench_serve(
-    server: Address = "localhost:8500",
-    name: Name = "seghgan",
+    connect: Callable[[], dict[str, Any]],
     signature: Annotated[str, typer.Option(help="Signature to call.")] = "serving_uint8",
     clients: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
     batch: Annotated[int, typer.Option(min=1, help="Images a request.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure.")] = 10.0,
-    version: Version = None,
-    label: Label = None,
-    tls_ca: Ca = None,
-    tls_cert: Cert = None,
-    tls_key: Key = None,
-    tls_server_name: ServerName = "",
 ) -> None:
     """Load a server with made-up images and print throughput and latencies as JSON."""
     import json
@@ -150,6 +174,5 @@ def bench_serve(
     from serving.client import Retry, SegHGANClient
     from serving.client.bench import measure
 
-    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
-    with SegHGANClient(server, tls, name, version=version, label=label, retry=Retry(attempts=1)) as client:
+    with SegHGANClient(**connect(), retry=Retry(attempts=1)) as client:
         typer.echo(json.dumps(measure(client, signature, clients, batch, seconds)))

@@ -41,9 +41,7 @@ def _gpus() -> list[Line]:
         if gpus
         else "to train on an NVIDIA GPU: pip install 'tensorflow[and-cuda]', and a driver that nvidia-smi sees"
     )
-    return [
-        Line("GPUs", ", ".join(names) or f"none ({'built' if built else 'not built'} with CUDA)", mend),
-    ]
+    return [Line("GPUs", ", ".join(names) or f"none ({'built' if built else 'not built'} with CUDA)", mend)]
 
 
 def examine() -> list[Line]:

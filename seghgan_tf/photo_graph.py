@@ -206,10 +206,7 @@ def _edited_band(
 
 def _moved(matrix: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Take places x, y through a matrix (2, 3)."""
-    return (
-        matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2],
-        matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2],
-    )
+    return (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2], matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2])
 
 
 def _mirrored(place: tf.Tensor, last: tf.Tensor) -> tf.Tensor:

@@ -18,23 +18,9 @@ MIN_SIDE, MAX_PIXELS = 16, 50_000_000
 """Smallest side and largest area of a photo that is edited, in pixels."""
 
 SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".ppm",
-    ".avif",
-    ".heic",
-    ".heif",
-    ".jfif",
-    ".jpe",
-    ".mpo",
-    ".jp2",
-)
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif", ".heic", ".heif", ".jfif",
+    ".jpe", ".mpo", ".jp2",
+)  # fmt: skip
 """File endings that count as photos when a folder is searched."""
 
 BROKEN = (

@@ -81,8 +81,7 @@ SERVE = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_
 
 @taking("connect", connection)
 def status(
-    connect: Callable[[], dict[str, Any]],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    connect: Callable[[], dict[str, Any]], as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """Show the versions of a served model, their states, and what the answering one takes and gives."""
     import json

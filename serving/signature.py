@@ -82,10 +82,7 @@ def signatures(image_size: int, expression_size: int, regions: int = len(REGIONS
         ),
         "segment": Signature(
             {"image": image},
-            {
-                "labels": Spec("uint8", (None, side, side)),
-                "regions": Spec("float32", (None, side, side, regions - 1)),
-            },
+            {"labels": Spec("uint8", (None, side, side)), "regions": Spec("float32", (None, side, side, regions - 1))},
         ),
         "analyze": Signature({"image": image}, {"expression": expression}),
         "labels": Signature({"expression": expression}, {"labels": Spec("bytes", expression.shape)}),

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = [
-    "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.photos", "seghgan_tf.saving",
+    "seghgan_tf.files", "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.photos", "seghgan_tf.saving",
     "seghgan_tf.frames", "seghgan_tf.detector", "seghgan_tf.html", "seghgan_tf.quiet", "seghgan_tf.progress", "seghgan_tf.config", "seghgan_tf.data", "seghgan_tf.model",
     "seghgan_tf.training", "seghgan_tf.photo_graph", "seghgan_tf.signatures", "seghgan_tf.editing", "seghgan_tf.edits",
     "seghgan_tf.edit_cli", "seghgan_tf.export",
@@ -25,7 +25,14 @@ SERVING = [
 ]  # fmt: skip
 """The same inside `serving`; server and client do not know each other."""
 
-GROUND = ("seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.photos", "seghgan_tf.frames", "seghgan_tf.quiet")
+GROUND = (
+    "seghgan_tf.files",
+    "seghgan_tf.regions",
+    "seghgan_tf.expressions",
+    "seghgan_tf.photos",
+    "seghgan_tf.frames",
+    "seghgan_tf.quiet",
+)
 """What `serving` may use of the model's package."""
 
 LIGHT = [
@@ -110,6 +117,7 @@ def test_tfrecords_tools_import_only_the_light_half_of_the_model():
         "seghgan_tf.expressions",
         "seghgan_tf.data",
         "seghgan_tf.detector",
+        "seghgan_tf.files",
         "seghgan_tf.pictures",
         "seghgan_tf.photos",
         "seghgan_tf.frames",

@@ -16,11 +16,11 @@ from seghgan_tf.data.folder import (
     shard_name,
     split_of,
     storable,
-    sync,
     tally_of,
     write_dataset_json,
 )
 from seghgan_tf.expressions import AUS, expression_space
+from seghgan_tf.files import sync
 from tfrecords_tools.census import Census, open_census
 from tfrecords_tools.photo import readable
 from tfrecords_tools.rejects import open_rejects

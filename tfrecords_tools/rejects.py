@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from seghgan_tf.data.folder import sync
+from seghgan_tf.files import sync
 from tfrecords_tools.photo import Reject
 
 REJECTED_FILE = "rejected.csv"

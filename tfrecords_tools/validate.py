@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from seghgan_tf.data.folder import SPLITS, read_dataset_json, read_shard, sha256, split_of
+from seghgan_tf.data.folder import SPLITS, read_dataset_json, read_shard, split_of
 from seghgan_tf.data.schema import Face, decode_mask
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
+from seghgan_tf.files import sha256
 from seghgan_tf.photos import BROKEN
 from seghgan_tf.regions import CLASSES
 from tfrecords_tools.census import digest_of, open_census

@@ -1,6 +1,5 @@
 """A folder of records: its `dataset.json`, shards, splits and digests; who writes one and who reads one meet here."""
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -16,6 +15,7 @@ from PIL import Image
 from seghgan_tf import __version__
 from seghgan_tf.data.schema import Face, decode_face, decode_mask
 from seghgan_tf.expressions import AUS, EMOTIONS, expression_space
+from seghgan_tf.files import sha256, write_atomically
 from seghgan_tf.regions import CLASSES, LABEL_ORDER, REGIONS
 
 SPLITS = ("train", "validation", "test")
@@ -51,35 +51,6 @@ def storable(folder: Path) -> Path:
     return folder
 
 
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, data: bytes, aside: Path | None = None) -> None:
-    """Write a file in the folder `aside` (or its own), sync it to the disk and give it its name: it is never seen half written."""
-    part = (aside or path.parent) / f"{path.name}.{os.getpid()}.part"
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Make a file's bytes, or the names in a folder, outlive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def read_dataset_json(folder: Path) -> dict[str, Any]:
     """Read and check a folder's `dataset.json`. Raises ValueError naming the file and the mend."""
     path = Path(folder) / DATASET_FILE
@@ -101,7 +72,7 @@ def read_dataset_json(folder: Path) -> dict[str, Any]:
 
 def write_dataset_json(folder: Path, description: Mapping[str, Any], aside: Path | None = None) -> None:
     """Write a folder's `dataset.json` at once, by way of the folder `aside` or its own."""
-    write_atomically(folder / DATASET_FILE, (json.dumps(description, indent=1) + "\n").encode(), aside)
+    write_atomically(folder / DATASET_FILE, json.dumps(description, indent=1) + "\n", aside)
 
 
 def split_of(description: Mapping[str, Any], split: str) -> dict[str, Any]:

@@ -78,19 +78,8 @@ def served(export_dir: Path, logs: Path) -> Iterator[str]:
     """
     port_file = logs / "server.port"
     port_file.unlink(missing_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "serving.server.process",
-        "--model-dir",
-        str(export_dir),
-        "--grpc-port",
-        "0",
-        "--rest-port",
-        "none",
-        "--port-file",
-        str(port_file),
-    ]
+    words = ["--model-dir", str(export_dir), "--grpc-port", "0", "--rest-port", "none", "--port-file", str(port_file)]
+    command = [sys.executable, "-m", "serving.server.process", *words]
     with (logs / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
     try:
@@ -244,15 +233,7 @@ def run_demo(
     if save_checkpoint is not None:
         checkpoint.save(model, save_checkpoint, checkpoint_facts(figures))
     run = demo_report.Run(
-        config,
-        figures,
-        read_history(workdir / "run"),
-        trials,
-        over_grpc,
-        large,
-        in_large,
-        shown,
-        exported,
+        config, figures, read_history(workdir / "run"), trials, over_grpc, large, in_large, shown, exported
     )
     demo_report.write_report(workdir / "report.html", run, LIMITS)
     for name, (relation, limit) in LIMITS.items():

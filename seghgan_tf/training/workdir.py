@@ -1,7 +1,6 @@
 """The folder of a run: its lock, its configuration, its history, and checkpoints that are whole or not there."""
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ import keras
 import numpy as np
 
 from seghgan_tf.config import Config, ModelConfig
+from seghgan_tf.files import sha256, sync, write_atomically
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.training import schedule  # noqa: F401 (checkpoints name its class)
 
@@ -69,9 +69,7 @@ def write_config(config: Config, workdir: Path, chief: bool = True) -> None:
                         f"Received: {part}.{key} = {now[part][key]}"
                     )
     if chief:
-        aside = path.with_suffix(".part")
-        aside.write_text(config.model_dump_json(indent=2) + "\n")
-        aside.replace(path)  # at once, as other workers may be reading it
+        write_atomically(path, config.model_dump_json(indent=2) + "\n")  # as other workers may be reading it
 
 
 def read_config_of(workdir: Path) -> Config:
@@ -103,8 +101,7 @@ def whole(path: Path) -> bool:
     sums = _sum_file(path)
     if not sums.is_file():
         return False
-    with path.open("rb") as file:
-        return sums.read_text().split()[:1] == [hashlib.file_digest(file, "sha256").hexdigest()]
+    return sums.read_text().split()[:1] == [sha256(path)]
 
 
 def write_checkpoint(model: SegHGAN, path: Path) -> None:
@@ -114,11 +111,9 @@ def write_checkpoint(model: SegHGAN, path: Path) -> None:
     """
     aside = path.with_name(f".{path.stem}.part.keras")
     model.save(aside)
-    with aside.open("rb+") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    _sum_file(path).write_text(f"{digest}  {path.name}\n")
-    os.replace(aside, path)
+    sync(aside)
+    _sum_file(path).write_text(f"{sha256(aside)}  {path.name}\n")
+    aside.replace(path)
 
 
 def not_finite(model: SegHGAN) -> list[str]:
@@ -136,7 +131,7 @@ def save(model: SegHGAN, workdir: Path, best: bool = False) -> None:
         aside = target.with_name(f".{BEST}.part")
         shutil.copyfile(path, aside)
         _sum_file(target).write_text(_sum_file(path).read_text().split()[0] + f"  {BEST}\n")
-        os.replace(aside, target)
+        aside.replace(target)
     for old in [path for path in checkpoints(workdir) if path.name != OLD_CHECKPOINT][KEPT:]:
         old.unlink()
         _sum_file(old).unlink(missing_ok=True)
@@ -198,9 +193,7 @@ def cut_history(workdir: Path, step: int, chief: bool = True) -> list[dict[str, 
     kept = [line for line in read_history(workdir) if line["step"] <= step]
     path = workdir / HISTORY_FILE
     if chief and path.is_file():
-        aside = path.with_suffix(".part")
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        aside.replace(path)
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
     return kept
 
 

@@ -1,7 +1,6 @@
 """What describes an export and vouches for it: `manifest.json`, with the SHA-256 of every file beside it."""
 
 import datetime
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
+from seghgan_tf.files import sha256
 from serving.bundle.graph import graph_ops, read_graph
 from serving.signature import Spec, from_definitions
 
@@ -63,12 +63,6 @@ def _files(folder: Path) -> Iterator[Path]:
             )
         if path.is_file() and path.relative_to(folder).as_posix() != MANIFEST:
             yield path
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _package_version() -> str:

@@ -162,11 +162,7 @@ class AsyncSegHGANClient:
         return await self._predict(lambda _: (signature, inputs, outputs), key, timeout)
 
     async def edit(
-        self,
-        image: Image,
-        expression: Any,
-        regions: Sequence[str] | None = None,
-        **options: Unpack[EditOptions],
+        self, image: Image, expression: Any, regions: Sequence[str] | None = None, **options: Unpack[EditOptions]
     ) -> Any:
         """Return the image with another expression, in the kind it was given: bytes, PIL image or array.
 
@@ -176,11 +172,7 @@ class AsyncSegHGANClient:
         return (await self._edit([image], expression, regions, **options))[0]
 
     async def _edit(
-        self,
-        images: Sequence[Image],
-        expression: Any,
-        regions: Sequence[str] | None,
-        **options: Unpack[EditOptions],
+        self, images: Sequence[Image], expression: Any, regions: Sequence[str] | None, **options: Unpack[EditOptions]
     ) -> list[Any]:
         edit = EditInputs(images, expression, regions, options.get("jpeg_quality", 0))
         reply = await self._predict(edit.request, options.get("key"), options.get("timeout"))

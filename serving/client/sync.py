@@ -98,11 +98,7 @@ class SegHGANClient:
         return _now(self._client.predict(signature, inputs, outputs=outputs, key=key, timeout=timeout))
 
     def edit(
-        self,
-        image: Image,
-        expression: Any,
-        regions: Sequence[str] | None = None,
-        **options: Unpack[EditOptions],
+        self, image: Image, expression: Any, regions: Sequence[str] | None = None, **options: Unpack[EditOptions]
     ) -> Any:
         """Return the image with another expression, in the kind it was given; see `AsyncSegHGANClient.edit`."""
         return _now(self._client.edit(image, expression, regions, **options))

@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from seghgan_tf import files
 from serving.bundle import manifest
 
 MAX_BYTES = 8 << 30
@@ -36,7 +37,7 @@ def fetch(url: str, sha256: str, output: Path, timeout: float = 60.0) -> list[in
     shutil.rmtree(aside, ignore_errors=True)
     try:
         _download(url, archive, timeout)
-        digest = manifest.sha256(archive)
+        digest = files.sha256(archive)
         if digest != sha256.lower():
             raise ValueError(f"`sha256` must be the archive's digest, which is {digest}. Received: {sha256}")
         _unpack(archive, aside)

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from seghgan_tf.files import write_atomically
 from serving.server.models_config import LABEL, ServedModel, parse_models
+from serving.server.settings import address
 
 if TYPE_CHECKING:
     from serving.client.channel import TLS
@@ -50,9 +52,7 @@ class ConfigFile:
 
     def write(self, text: str) -> None:
         """Replace the file."""
-        aside = self.path.with_name(f".{self.path.name}.part")
-        aside.write_text(text)
-        aside.replace(self.path)
+        write_atomically(self.path, text)
 
 
 class ConfigMap:
@@ -154,17 +154,15 @@ def with_label(config: ServedModel, label: str, version: int) -> ServedModel:
 def servers(target: str) -> list[str]:
     """Return `host:port` of every address that the name of `host:port` has now; OSError where it has none."""
     host, port = re.sub("^dns:///", "", target).rsplit(":", 1)
-    found = {entry[4][0] for entry in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)}
-    return [
-        f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}" for address in sorted(map(str, found))
-    ]
+    found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)}
+    return [address(one, int(port)) for one in sorted(found)]
 
 
 def _await(what: str, target: str, timeout: float, done: Callable[[str], bool]) -> None:
     """Wait until `done` holds on every server; TimeoutError names those where it does not."""
     end = time.monotonic() + timeout
     while True:
-        waiting = [address for address in servers(target) if not done(address)]
+        waiting = [server for server in servers(target) if not done(server)]
         if not waiting:
             return
         if time.monotonic() > end:
@@ -175,14 +173,14 @@ def _await(what: str, target: str, timeout: float, done: Callable[[str], bool]) 
 def _loaded(model: str, version: int, tls: "TLS | None") -> Callable[[str], bool]:
     from serving.client import ClientError, SegHGANClient
 
-    def done(address: str) -> bool:
+    def done(server: str) -> bool:
         try:
-            with SegHGANClient(address, tls, model, timeout=10) as client:
+            with SegHGANClient(server, tls, model, timeout=10) as client:
                 state, error = client.status().get(version, ("", ""))
         except ClientError:
             return False
         if error:
-            raise ValueError(f"{address} cannot load version {version}: {error}")
+            raise ValueError(f"{server} cannot load version {version}: {error}")
         return state == "AVAILABLE"
 
     return done
@@ -191,9 +189,9 @@ def _loaded(model: str, version: int, tls: "TLS | None") -> Callable[[str], bool
 def _answers(model: str, version: int, label: str, tls: "TLS | None") -> Callable[[str], bool]:
     from serving.client import ClientError, SegHGANClient
 
-    def done(address: str) -> bool:
+    def done(server: str) -> bool:
         try:
-            with SegHGANClient(address, tls, model, label=label, timeout=10) as client:
+            with SegHGANClient(server, tls, model, label=label, timeout=10) as client:
                 return client.served().version == version
         except ClientError:
             return False

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from serving.bundle.manifest import sha256, verify
+from seghgan_tf.files import sha256, write_atomically
+from serving.bundle.manifest import verify
 
 
 def write_receipt(export: Path, receipt: Path) -> None:
     """Write `VERSION sha256:...` of an export into a file, whole or not at all; the digest is of its manifest.json."""
-    aside = receipt.with_name(f".{receipt.name}.part")
-    aside.write_text(f"{export.name} sha256:{sha256(export / 'manifest.json')}\n")
-    aside.replace(receipt)
+    write_atomically(receipt, f"{export.name} sha256:{sha256(export / 'manifest.json')}\n")
 
 
 def check_digest(export: Path, digest: str) -> None:

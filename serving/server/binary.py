@@ -11,24 +11,11 @@ from serving.server.settings import CONFIG, Settings
 IMAGE = "tensorflow/serving:2.20.0"
 """Pinned image; TensorFlow 2.21 exports on it are not tested by us."""
 
-HONOURED = frozenset(
-    [
-        "model_dir",
-        "model_name",
-        "model_config_file",
-        "model_config_file_poll_wait_seconds",
-        "file_system_poll_wait_seconds",
-        "host",
-        "grpc_port",
-        "rest_port",
-        "rest_api_timeout_in_ms",
-        "batching_parameters_file",
-        "monitoring_config_file",
-        "enable_model_warmup",
-        "ssl_config_file",
-        "strict_compatibility",
-    ]
-)
+HONOURED = frozenset((
+    "model_dir", "model_name", "model_config_file", "model_config_file_poll_wait_seconds", "file_system_poll_wait_seconds", "host",
+    "grpc_port", "rest_port", "rest_api_timeout_in_ms", "batching_parameters_file", "monitoring_config_file", "enable_model_warmup",
+    "ssl_config_file", "strict_compatibility",
+))  # fmt: skip
 """Settings that the binary has a flag for, or that it follows by nature."""
 
 

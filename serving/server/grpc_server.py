@@ -131,10 +131,7 @@ class GrpcServer:
             "Regress": services.unsupported(regression_pb2.RegressionRequest),
             "MultiInference": services.unsupported(inference_pb2.MultiInferenceRequest),
         }
-        model: dict[str, Method] = {
-            "GetModelStatus": services.status,
-            "HandleReloadConfigRequest": services.reload,
-        }
+        model: dict[str, Method] = {"GetModelStatus": services.status, "HandleReloadConfigRequest": services.reload}
         for service, methods in ((PREDICTION, prediction), (MODEL, model)):
             handlers = {name: _handler(engine, name, function) for name, function in methods.items()}
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))

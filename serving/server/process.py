@@ -16,20 +16,14 @@ import sys
 import threading
 import time
 import types
-from pathlib import Path
 from typing import Any
 
 from seghgan_tf import quiet
+from seghgan_tf.files import write_atomically
 from serving.server import binary, logs
 from serving.server.settings import Settings, add_settings, settings_of
 
 logger = logging.getLogger("serving.server")
-
-
-def _write_ports(path: Path, ports: dict[str, int | None]) -> None:
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(json.dumps(ports) + "\n")
-    aside.replace(path)
 
 
 def run(settings: Settings) -> None:
@@ -56,7 +50,7 @@ def run(settings: Settings) -> None:
     try:
         ports = {"grpc": server.grpc_port, "rest": server.rest_port, "pid": os.getpid()}
         if settings.port_file is not None:
-            _write_ports(settings.port_file, ports)
+            write_atomically(settings.port_file, json.dumps(ports) + "\n")
         fields = {**ports, "models": engine[0].models.names, "start_seconds": round(time.monotonic() - started, 2)}
         logger.info("serving", extra={"fields": fields})
         stopping.wait()

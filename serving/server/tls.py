@@ -52,35 +52,38 @@ def _configuration(pem: _Pem) -> Any:
     return grpc.ssl_server_certificate_configuration([(pem.key, pem.cert)], pem.client_ca)
 
 
-class _Reloader:
-    """gRPC asks it at every handshake; it answers only where the files hold something new."""
+class _Watched:
+    """What `make` makes of the certificates, made again where their files hold something new; unusable ones change nothing."""
 
-    def __init__(self, settings: Settings, pem: _Pem) -> None:
-        self._settings = settings
-        self._pem = pem
-        self._lock = threading.Lock()
+    def __init__(self, settings: Settings, make: Callable[[_Pem], Any]) -> None:
+        self._settings, self._make, self._lock = settings, make, threading.Lock()
+        self.pem = _read(settings)
+        self.value = make(self.pem)
 
-    def __call__(self) -> Any:
+    def renewed(self) -> bool:
+        """Look at the files and tell whether `value` is another one now."""
         with self._lock:
             try:
                 pem = _read(self._settings)
-                if pem == self._pem:
-                    return None
-                configuration = _configuration(pem)
+                if pem == self.pem:
+                    return False
+                self.value = self._make(pem)
             except (OSError, ValueError) as error:
                 logger.error("certificates keep their old value", extra={"fields": {"trouble": str(error)}})
-                return None
-            self._pem = pem
+                return False
+            self.pem = pem
             logger.info("certificates read again")
-            return configuration
+            return True
 
 
 def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     """Return the server's credentials, None where it speaks plain text; ValueError or OSError for unusable files."""
     if settings.tls_key is None and settings.ssl_config_file is None:
         return None
-    pem = _read(settings)
-    return grpc.dynamic_ssl_server_credentials(_configuration(pem), _Reloader(settings, pem), pem.client_ca is not None)
+    watched = _Watched(settings, _configuration)
+    return grpc.dynamic_ssl_server_credentials(
+        watched.value, lambda: watched.value if watched.renewed() else None, watched.pem.client_ca is not None
+    )
 
 
 def https(settings: Settings) -> Callable[..., ssl.SSLContext] | None:
@@ -91,19 +94,13 @@ def https(settings: Settings) -> Callable[..., ssl.SSLContext] | None:
     """
     if settings.strict_compatibility or (settings.tls_key is None and settings.ssl_config_file is None):
         return None
-    kept = _read(settings)
-    context = _context(kept)
+    watched = _Watched(settings, _context)
+    listener = _context(watched.pem)
 
     def renew(connection: ssl.SSLObject, _name: str | None, _context_of_listener: ssl.SSLContext) -> None:
-        nonlocal kept, context
-        try:
-            if (found := _read(settings)) != kept:
-                kept, context = found, _context(found)
-        except (OSError, ValueError) as error:
-            logger.error("certificates keep their old value", extra={"fields": {"trouble": str(error)}})
-        connection.context = context
+        watched.renewed()
+        connection.context = watched.value
 
-    listener = _context(kept)
     listener.sni_callback = renew
     return lambda *_: listener
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from k8s.validate import build
-from serving.bundle.manifest import sha256
+from seghgan_tf.files import sha256
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 

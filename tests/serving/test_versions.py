@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving.bundle.manifest import sha256
+from seghgan_tf.files import sha256
 from serving.bundle.warmup import WARMUP
 from serving.client import SegHGANClient
 from serving.server.engine import Engine, Question

@@ -51,11 +51,7 @@ class Mount(NamedTuple):
 
 
 def run_on_beam(
-    output: Path,
-    plan: Plan,
-    on_error: str,
-    beam_args: list[str],
-    progress: Callable[[int, int], None] | None = None,
+    output: Path, plan: Plan, on_error: str, beam_args: list[str], progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Convert all shards of a planned conversion that are not done, one element of the pipeline a shard.
 
@@ -207,9 +203,6 @@ def _fetch(remote: str, local: Path) -> None:
 def _put(local: Path, remote: str) -> None:
     """Copy a file to the bucket under another name, then give it its own, so that it is never seen half written."""
     part = f"{remote}.part"
-    with (
-        local.open("rb") as source,
-        FileSystems.create(part, compression_type=CompressionTypes.UNCOMPRESSED) as target,
-    ):
+    with local.open("rb") as source, FileSystems.create(part, compression_type=CompressionTypes.UNCOMPRESSED) as target:
         shutil.copyfileobj(source, target, 1 << 20)
     FileSystems.rename([part], [remote])

@@ -120,8 +120,7 @@ def convert(
         typer.Option(min=0, max=100, help="Of pictures that had to change; 0 writes PNG.", rich_help_panel=PICTURES),
     ] = 95,
     max_pixels: Annotated[
-        int,
-        typer.Option(min=1, help="Larger photos are refused before they are decoded.", rich_help_panel=PICTURES),
+        int, typer.Option(min=1, help="Larger photos are refused before they are decoded.", rich_help_panel=PICTURES)
     ] = 64_000_000,
     drawn_on: Annotated[
         DrawnOn | None,
@@ -154,8 +153,7 @@ def convert(
         typer.Option(help="What measured them, as 'OpenFace 2.2.0': kept with the data.", rich_help_panel=EXPRESSIONS),
     ] = "",
     min_confidence: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Rows less certain than this say nothing.", rich_help_panel=EXPRESSIONS),
+        float, typer.Option(min=0, max=1, help="Rows less certain than this say nothing.", rich_help_panel=EXPRESSIONS)
     ] = 0.7,
     validation: Annotated[
         float | None,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seghgan_tf.data.folder import SPLITS, sync
+from seghgan_tf.data.folder import SPLITS
+from seghgan_tf.files import sync
 from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.faces import is_further
 from tfrecords_tools.photo import Note, Photo, Reason, Reject, brief, readable

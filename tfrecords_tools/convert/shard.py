@@ -8,8 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from seghgan_tf.data.folder import Tally, shard_entry, shard_name, sync, write_atomically
+from seghgan_tf.data.folder import Tally, shard_entry, shard_name
 from seghgan_tf.data.schema import encode_face
+from seghgan_tf.files import sync, write_atomically
 from tfrecords_tools.convert.plan import PLAN, Plan, raise_reject
 from tfrecords_tools.faces import Picturing, make_faces
 from tfrecords_tools.photo import Reject, Rejected, brief, readable
@@ -70,7 +71,7 @@ def convert_shard(
         plan.close()
         part.unlink(missing_ok=True)
     sync(output)
-    write_atomically(done_path, json.dumps(result).encode())
+    write_atomically(done_path, json.dumps(result))
     return result
 
 

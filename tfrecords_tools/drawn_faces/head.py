@@ -71,10 +71,7 @@ def neck(canvas: Canvas, g: SimpleNamespace) -> None:
     for side in (-1, 1):
         tendon = np.maximum(1 - np.abs(x - side * (0.12 - 0.25 * (y - 0.35))) / 0.018, 0)
         canvas.darken(window, cover * tendon * (0.12 + 0.3 * g.a.AU20))
-    canvas.darken(
-        window,
-        cover * 0.78 * smooth(g.chin + 0.13, g.chin - 0.02, y + 1.2 * x * x),
-    )
+    canvas.darken(window, cover * 0.78 * smooth(g.chin + 0.13, g.chin - 0.02, y + 1.2 * x * x))
 
 
 def cloth(canvas: Canvas) -> None:

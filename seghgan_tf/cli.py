@@ -123,7 +123,6 @@ def export(
     from seghgan_tf.training.workdir import load_run
     from serving.release.receipt import write_receipt
 
-    taken = [int(path.name) for path in output.glob("*") if path.name.isdigit()]
     if workdir is not None:
         model = load_run(workdir, best)
         facts: dict[str, Any] = {"step": model.steps_done}
@@ -133,7 +132,7 @@ def export(
         facts = {name: known[name] for name in ("command", "steps", "figures", "sha256") if name in known}
     if figures:
         facts["figures"] = json.loads(figures.read_text())
-    written = write(model, output, version or max(taken, default=0) + 1, facts)
+    written = write(model, output, version, facts)
     if receipt:
         write_receipt(written, receipt)
     typer.echo(f"exported: {written}")

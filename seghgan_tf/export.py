@@ -21,18 +21,20 @@ def float32_copy(model: SegHGAN) -> SegHGAN:
     return copy
 
 
-def export(model: SegHGAN, folder: Path, version: int = 1, training: dict[str, Any] | None = None) -> Path:
-    """Write the model as `folder`/`version` and check it against the serving contract.
+def export(model: SegHGAN, folder: Path, version: int | None = None, training: dict[str, Any] | None = None) -> Path:
+    """Write the model as `folder`/`version`, the next one if not given, and check it against the serving contract.
 
     The version appears whole or not at all. `training` holds facts to keep in the manifest (figures, dataset, steps).
     Raises ValueError where the version exists already.
     """
     from serving.bundle.check import check_export
-    from serving.bundle.manifest import write_manifest
+    from serving.bundle.manifest import versions, write_manifest
     from serving.bundle.warmup import write_warmup
     from serving.signature import model_signatures, tensor_specs
 
-    target = Path(folder) / str(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    version = version or max(versions(folder), default=0) + 1
+    target = folder / str(version)
     if target.exists():
         raise ValueError(
             f"`version` must be new, because a served version never changes; pass --version. Received: {version}, which is in {folder}"

@@ -87,7 +87,7 @@ def test_the_manifest_names_the_model_and_every_file(exported):
 def test_a_version_is_never_overwritten(exported):
     model, folder, _ = exported
     with pytest.raises(ValueError, match="--version"):
-        export(model, folder)
+        export(model, folder, 1)
 
 
 @pytest.mark.parametrize(("width", "height", "kind"), [(90, 120, "PNG"), (200, 64, "JPEG"), (SIZE, SIZE, "PNG")])

@@ -49,6 +49,7 @@ MAY_USE_OTHER_PACKAGES = {
     "seghgan_tf.cli",
     "seghgan_tf.edit_cli",
     "seghgan_tf.evaluation.cli",
+    "seghgan_tf.evaluation.gate",
     "seghgan_tf.demo.run",
     "seghgan_tf.demo.trials",
     "seghgan_tf.export",

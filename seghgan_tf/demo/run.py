@@ -209,11 +209,10 @@ def run_demo(
         _segmenter_alone(config, figures["miou"], workdir, console, clock) if from_scratch else _committed_alone()
     )
     with clock.stage("export", "Export a SavedModel with signatures, warmup and manifest"):
-        version = 1 + max((int(path.name) for path in (workdir / "export").glob("[0-9]*")), default=0)
         measured = {name: figures[name] for name in ("miou", "iou", "outside_change")}
         measured["error_ratio"] = figures["edit_error_ratio"]
         facts = {"preset": preset, "step": model.steps_done, "figures": measured}
-        exported = export(model, workdir / "export", version, facts)
+        exported = export(model, workdir / "export", training=facts)
     with (
         clock.stage("serve and edit", "Start the server as a process of its own and edit over gRPC"),
         served(workdir / "export", workdir) as address,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MANIFEST = "manifest.json"
+from serving.bundle.manifest import MANIFEST, versions
 
 
 class GateRefusedError(ValueError):
@@ -61,16 +61,16 @@ def read_figures(source: Path) -> dict[str, Any]:
     """
     path = source
     if source.is_dir() and not (source / MANIFEST).exists():
-        versions = [int(child.name) for child in source.iterdir() if child.name.isdigit()]
-        if not versions:
+        found = versions(source)
+        if not found:
             raise ValueError(f"`source` must be figures, an export or a folder of exports. Received: {source}")
-        path = source / str(max(versions))
+        path = found[max(found)]
     path = path / MANIFEST if path.is_dir() else path
     try:
-        found = json.loads(path.read_text())
+        told = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"`source` must be a readable JSON file ({error}). Received: {path}") from error
-    figures = found.get("training", {}).get("figures") if "manifest_version" in found else found
+    figures = told.get("training", {}).get("figures") if "manifest_version" in told else told
     if not isinstance(figures, dict) or "miou" not in figures:
         raise ValueError(
             f"{path} must hold figures; make them with `seghgan evaluate --output figures.json` and export with "

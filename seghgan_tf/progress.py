@@ -33,7 +33,8 @@ class _Pace:
         if now < began + 1 or done == before:
             return ""
         rate = (done - before) / (now - began)
-        return f"{rate:.1f}/s, {datetime.timedelta(seconds=round((total - done) / rate))} left"
+        pace = f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
+        return f"{pace}, {datetime.timedelta(seconds=round((total - done) / rate))} left"
 
 
 @contextlib.contextmanager
@@ -61,6 +62,6 @@ def _lines(console: Console, what: str, pace: _Pace) -> Move:
         words = ", ".join(filter(None, (f"{what}: {done} of {total}", pace.words(done, total), told)))
         if time.monotonic() >= last + SECONDS_A_LINE:
             last = time.monotonic()
-            console.print(words, highlight=False)
+            console.print(words, highlight=False, soft_wrap=True)
 
     return move

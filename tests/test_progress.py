@@ -37,6 +37,8 @@ def test_what_else_there_is_to_tell_stands_at_the_end(monkeypatch):
 
 def test_what_an_earlier_run_did_is_not_of_this_ones_rate(monkeypatch):
     assert run(monkeypatch, False, [990, 990, 991]).splitlines() == ["convert: 991 of 1000, 0.1/s, 0:01:30 left"]
+    slow = run(monkeypatch, False, [990, 990, 990, 990, 991]).splitlines()
+    assert slow[-1] == "convert: 991 of 1000, 20 s each, 0:03:00 left"
 
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left(monkeypatch):

@@ -4,11 +4,17 @@ import hashlib
 import json
 import re
 
+import numpy as np
 import pytest
 
+from seghgan_tf.config import read_config
 from seghgan_tf.demo import run as demo
+from seghgan_tf.evaluation import gate
 from seghgan_tf.expressions import AUS, EMOTIONS
 from seghgan_tf.model import checkpoint
+from seghgan_tf.training import run as training
+from seghgan_tf.training import runs
+from tests.conftest import TINY
 
 
 def packaged():
@@ -22,6 +28,18 @@ def test_packaged_weights_are_small_and_say_how_they_were_made(path):
     assert {"command", "seed", "steps", "seconds", "machine", "date", "figures"} <= set(facts)
     assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert path.stem == "drawn-64" or "CC BY 4.0" in facts["data"]
+
+
+def test_a_segmenter_trained_alone_has_the_same_start_and_the_same_steps():
+    tiny = tuple(f"model.{name}={value}" for name, value in TINY.items() if name != "segmenter")
+    together = read_config("drawn-64", (*tiny, "training.steps=30", "model.segmenter_steps=4"))
+    alone = demo.segmentation_alone(together)
+    differs = runs.differing([config.model_dump() for config in (together, alone)])
+    assert differs == [{"model.segmenter_steps": 4}, {"model.segmenter_steps": 30}]
+    assert training.stages(alone) == (("segmenter", 30), ("paired", 30), ("joint", 30))
+    starts = [training.build(config).segmenter.get_weights() for config in (together, alone)]
+    for one, other in zip(*starts, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow
@@ -39,6 +57,8 @@ def test_the_demo_meets_its_promises_on_people_it_never_saw(tmp_path, monkeypatc
     assert {"emotion_error_ratio", "edit_error_ratio_384", "emotion_error_ratio_384"} <= set(figures)
     assert set(figures["stages"]) == {"draw", "train", "evaluate", "export", "serve and edit"}
     assert json.loads((tmp_path / "demo" / "figures.json").read_text()) == json.loads(json.dumps(figures))
+    checks = gate.judge(tmp_path / "demo" / "export", None)
+    assert {check.figure for check in checks} == {"miou", "error_ratio", "outside_change"}
     page = (tmp_path / "demo" / "report.html").read_text()
     assert page.count("data:image/png;base64") == 4
     assert not re.search(r'(src|href)="(?!data:)', page), "the report must need no other file"

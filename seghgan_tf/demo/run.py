@@ -127,12 +127,17 @@ class Clock:
         self.console.print(f"{name}: {self.seconds[name]} s")
 
 
-def _segmenter_alone(config: Config, miou: float, workdir: Path, console: Console, clock: Clock) -> dict[str, float]:
-    """Train a segmenter alone from the same start for as many steps, and return what training it together cost."""
+def segmentation_alone(config: Config) -> Config:
+    """Return the run of the segmenter alone: the same seed, data, rates and steps, but it never leaves its own stage."""
     values = config.model_dump()
     values["model"] |= {"segmenter_steps": config.training.steps}
+    return Config.model_validate(values)
+
+
+def _segmenter_alone(config: Config, miou: float, workdir: Path, console: Console, clock: Clock) -> dict[str, float]:
+    """Train a segmenter alone from the same start for as many steps, and return what training it together cost."""
     with clock.stage("segmenter alone", "Train the segmenter alone from the same start for as many steps, to compare"):
-        lone = _train(Config.model_validate(values), workdir / "segmenter-alone", console, True)
+        lone = _train(segmentation_alone(config), workdir / "segmenter-alone", console, True)
         alone = segmentation_figures(lone, training.streams(config, "test")["segmentation"])
     return {"miou_alone": alone["miou"], "miou_drop": alone["miou"] - miou}
 

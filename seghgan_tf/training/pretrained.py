@@ -9,6 +9,9 @@ from seghgan_tf.model import SegHGAN
 from seghgan_tf.model.optimizer import ROLES
 from seghgan_tf.training import workdir
 
+IMAGENET = np.array([(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)], np.float32)
+"""Mean and deviation of ImageNet's colours in 0..1: keras-hub's ResNet weights take (image - mean) / deviation."""
+
 
 class Match(NamedTuple):
     """What `start_from` found: variables filled, those the source lacks, and those of another shape there."""
@@ -58,7 +61,8 @@ def _weights_of(source: Path) -> dict[str, Any]:
 def load_context_path(model: SegHGAN, preset: str) -> None:
     """Load ResNet-18 weights, by keras-hub's name or from a preset folder, into BiSeNet's context path.
 
-    Raises ValueError for a U-Net, another width, or weights that are not there.
+    The scaling of colours that they were trained with goes into the first convolution and its normalisation, so that images in [-1, 1]
+    give what ImageNet's colours would (but for the padding of the outermost 3 pixels, which is grey here). Raises ValueError for a U-Net, another width, or weights that are not there.
     """
     if model.config.segmenter != "bisenet" or model.config.segmenter_width != 64:
         raise ValueError(
@@ -71,4 +75,10 @@ def load_context_path(model: SegHGAN, preset: str) -> None:
             f"`resnet_weights` must be a keras-hub name such as resnet_18_imagenet, or a preset folder with a config.json. Received: {preset}"
         )
     backbone = Backbone.from_preset(preset)
-    model.segmenter.get_layer("context_pyramid").set_weights(backbone.get_weights())
+    context = model.segmenter.get_layer("context_pyramid")
+    context.set_weights(backbone.get_weights())
+    mean, deviation = IMAGENET
+    convolution, norm = context.get_layer("conv1_conv"), context.get_layer("conv1_bn")
+    kernel = convolution.kernel.numpy() / deviation[:, None]
+    norm.moving_mean.assign(norm.moving_mean.numpy() - np.einsum("hwcf,c->f", kernel, 0.5 - mean))
+    convolution.kernel.assign(0.5 * kernel)

@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 K8S_TOOLS := $(VENV)/.k8s-tools
 BEAM := $(VENV)/beam/.installed
+CLIENTS := $(VENV)/clients/.installed
 
 FAST := $(addprefix tests/,test_cli.py test_config.py test_docs_flags.py test_expressions.py test_imports.py test_losses.py \
   test_photos.py test_skips.py data_tools/test_actions.py data_tools/test_readers.py serving/test_contract.py \
   serving/test_tensors.py k8s/test_docs.py k8s/test_fetch.py k8s/test_gate.py k8s/test_manifests.py k8s/test_receipt.py \
   k8s/test_training.py)
 
-.PHONY: help needs demo test test-fast mutants lint format bench k8s-validate beam lock clean
+.PHONY: help needs demo test test-fast mutants lint format bench k8s-validate beam clients lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -37,16 +38,22 @@ $(BEAM): requirements-beam.lock $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r requirements-beam.lock
 	@touch $@
 
+$(CLIENTS): $(addprefix tests/serving/clients/,requirements.lock package.json package-lock.json) $(INSTALLED)
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D)/python -r $<
+	if command -v npm > /dev/null; then cp $(filter %.json,$^) $(@D) && \
+	  (cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error > /dev/null) && touch $@; fi
+
 demo: $(INSTALLED) ## Draw faces, train, evaluate, export, serve and edit over gRPC; report in runs/demo
 	$(BIN)/seghgan demo
 
 needs: # The first line of `make test`: what pip cannot install
-	@missing=; for one in chromium:chromium ip:iproute2; do \
+	@missing=; for one in chromium:chromium ip:iproute2 npm:npm; do \
 	  command -v $${one%%:*} > /dev/null || missing="$$missing $${one##*:}"; done; \
-	if [ -z "$$missing" ]; then echo "Needed from the system and there: chromium (web pages), iproute2 (a cluster on one machine)"; \
+	if [ -z "$$missing" ]; then echo "Needed from the system and there: chromium (web pages), iproute2 (a cluster on one machine), npm (a client in Node)"; \
 	else echo "Needed from the system and missing:$$missing; their tests are skipped. As root: apt-get install --no-install-recommends$$missing"; fi
 
-test: needs $(INSTALLED) $(K8S_TOOLS) $(BEAM) ## Run the whole suite on two processes; says first what it needs from the system
+test: needs $(INSTALLED) $(K8S_TOOLS) $(BEAM) $(CLIENTS) ## Run the whole suite on two processes; says first what it needs from the system
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 test-fast: needs $(INSTALLED) $(K8S_TOOLS) ## A developer's loop: what starts no server, trains nothing and drives no browser
@@ -73,6 +80,8 @@ k8s-validate: $(INSTALLED) $(K8S_TOOLS) ## Validate the Kubernetes manifests off
 	$(BIN)/python -m k8s.validate $(TARGET)
 
 beam: $(BEAM) ## Install Apache Beam beside .venv, for the test of the Beam runner
+
+clients: $(CLIENTS) ## Install other people's clients beside .venv, for the tests that call a server with them
 
 lock: ## Write requirements.lock and the lock files of the images anew from pyproject.toml
 	$(PYTHON) -m venv .venv-lock

@@ -9,6 +9,8 @@ BOUNDS = {
     r"needs root and iproute2 \(apt-get install iproute2\)": 6,
     r"needs the real faces in \.\./shared/data": 12,
     r"needs Apache Beam: make beam": 8,
+    r"needs min-tfs-client: make clients": 1,
+    r"needs Node and its gRPC client: apt-get install nodejs npm, then make clients": 2,
     r"unset SEGHGAN_TFS_ADDRESS": 30,
 }
 """Reasons (regular expressions) and the most tests that may be skipped for each."""

@@ -134,7 +134,7 @@ def main() -> None:
         "answers_afterwards": alive,
         "exit_code": code,
     }
-    bench.save("abuse", arguments, result)
+    bench.save("abuse", arguments, export, result)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from serving.bundle.manifest import MANIFEST, read_manifest, sha256, versions
 from serving.client import SegHGANClient, talk
 from serving.client.bench import example, measure
 from serving.client.channel import Retry, channel_options
@@ -28,10 +29,13 @@ ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "serving" / "fake_export.py"
 
 
-def parser(text: str) -> argparse.ArgumentParser:
-    """Arguments that every benchmark has."""
-    made = argparse.ArgumentParser(description=text)
-    made.add_argument("--size", type=int, default=128, help="image size in px")
+def parser(text: str, exports: bool = False) -> argparse.ArgumentParser:
+    """Arguments that every benchmark has; `exports` are for one that leaves the export as it is."""
+    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.set_defaults(export=None)
+    if exports:
+        made.add_argument("--export", type=Path, help="folder that `seghgan export` wrote, in place of a stand-in")
+    made.add_argument("--size", type=int, default=128, help="image size of the stand-in model in px")
     made.add_argument("--layers", type=int, default=4, help="3x3 convolutions of the stand-in model, 16 channels each")
     made.add_argument("--together", action="store_true", help="let the load run on the server's cores too")
     made.add_argument("--out", type=Path, default=Path(__file__).with_name("results"), help="folder of results")
@@ -106,22 +110,39 @@ class Server:
 
 @contextlib.contextmanager
 def workplace(arguments: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
-    """A folder for files and the folder of an export with version 1."""
+    """A folder for files and the folder of an export: the one that was given, or a stand-in's with version 1."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_export(folder / "export", 1, arguments.size, arguments.layers)
-        yield folder, folder / "export"
+        if arguments.export is None:
+            write_export(folder / "export", 1, arguments.size, arguments.layers)
+        yield folder, arguments.export or folder / "export"
 
 
-def save(name: str, arguments: argparse.Namespace, result: dict[str, Any]) -> None:
-    """Print a result and write it beside the command and the machine."""
+def model_of(export: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What is served: the stand-in by its flags, an export by what its manifest says of itself and that manifest's SHA-256."""
+    if arguments.export is None:
+        return {"stand_in": FAKE.name, "image_size": arguments.size, "layers": arguments.layers}
+    version, folder = list(versions(export).items())[-1]
+    manifest = read_manifest(folder)
+    return {
+        "export": str(arguments.export),
+        "version": version,
+        "image_size": manifest["model"]["image_size"],
+        "labels": manifest["model"]["expression"]["labels"],
+        "training": manifest["training"],
+        "megabytes": round(sum((folder / one).stat().st_size for one in manifest["files"]) / 1e6, 1),
+        "manifest_sha256": sha256(folder / MANIFEST),
+    }
+
+
+def save(name: str, arguments: argparse.Namespace, export: Path, result: dict[str, Any]) -> None:
+    """Print a result and write it beside the command, the model and the machine."""
     facts = {
         "command": " ".join(["python", *sys.argv]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "load_average_at_end": os.getloadavg()[0],
         "date": time.strftime("%Y-%m-%d"),
-        "size": arguments.size,
-        "layers": arguments.layers,
+        "model": model_of(export, arguments),
         "load_on_a_core_of_its_own": len(os.sched_getaffinity(0)) < (os.cpu_count() or 1),
         **result,
     }
@@ -173,9 +194,12 @@ def open_loop(address: str, rate: float, seconds: float, signature: str, timeout
         sent = time.monotonic() - begin
         for _ in range(count):
             done.acquire()
+        whole = time.monotonic() - begin
     return {
         "rate_wanted": round(rate, 1),
         "rate_sent": round(count / sent, 1),
+        "answers_per_second": round(len(accepted) / whole, 2),
+        "refused_share": round(len(refused) / count, 4),
         "codes": dict(codes),
         "accepted": percentiles(accepted),
         "refused": percentiles(refused),

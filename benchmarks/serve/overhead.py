@@ -1,6 +1,7 @@
 """What the server adds to a direct SavedModel call, and its throughput beside the best in-process batching.
 
 python benchmarks/serve/overhead.py --layers 24
+python benchmarks/serve/overhead.py --export exports --name overhead-portrait-128
 
 The load has a core of its own (`--together`: it shares the server's), and the direct calls run on the server's cores.
 Rounds of both alternate, so that what disturbs the machine disturbs both; medians are given.
@@ -17,6 +18,7 @@ from typing import Any
 import bench
 import numpy as np
 
+from serving.bundle.manifest import versions
 from serving.client import SegHGANClient
 from serving.client.bench import example
 
@@ -29,7 +31,7 @@ def load(export: Path, cores: set[int]) -> None:
     os.sched_setaffinity(0, cores)
     import tensorflow as tf
 
-    _function = tf.saved_model.load(str(export / "1")).signatures["serving_uint8"]
+    _function = tf.saved_model.load(str(list(versions(export).values())[-1])).signatures["serving_uint8"]
 
 
 def run(inputs: dict[str, np.ndarray]) -> float:
@@ -41,33 +43,21 @@ def run(inputs: dict[str, np.ndarray]) -> float:
     return time.perf_counter() - start
 
 
-def feed(size: int, batch: int) -> dict[str, np.ndarray]:
-    """Return inputs."""
-    random = np.random.default_rng(0)
-    return {
-        "image": random.integers(0, 256, (batch, size, size, 3), np.uint8),
-        "expression": random.random((batch, 3), np.float32),
-        "regions": random.random((batch, 4), np.float32),
-    }
-
-
-def direct_latency(size: int, repeats: int) -> float:
+def direct_latency(inputs: dict[str, np.ndarray], repeats: int) -> float:
     """p50 of single calls in ms."""
-    inputs = feed(size, 1)
     return median([run(inputs) for _ in range(repeats)][repeats // 10 :]) * 1e3
 
 
-def direct_throughput(size: int, seconds: float) -> tuple[float, float]:
+def direct_throughput(batches: list[dict[str, np.ndarray]], seconds: float) -> tuple[float, float]:
     """Images a second in the best of several batch sizes with one or two threads, and the CPU time of an image in ms."""
     best = (0.0, 0.0)
-    for batch in (1, 4, 8):
-        inputs = feed(size, batch)
+    for inputs in batches:
         run(inputs)
         for threads in (1, 2):
             with ThreadPoolExecutor(threads) as pool:
                 start, spent, count = time.perf_counter(), time.process_time(), 0
                 while time.perf_counter() - start < seconds:
-                    count += batch * len(list(pool.map(run, [inputs] * 2 * threads)))
+                    count += len(inputs["image"]) * len(list(pool.map(run, [inputs] * 2 * threads)))
                 took = time.perf_counter() - start
             best = max(best, (count / took, (time.process_time() - spent) / count * 1e3))
     return best
@@ -100,21 +90,23 @@ def served_throughput(server: bench.Server) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and save."""
-    parser = bench.parser(__doc__)
+    parser = bench.parser(__doc__, exports=True)
     parser.add_argument("--repeats", type=int, default=100, help="single calls a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--name", default="overhead", help="name of the result")
     arguments = parser.parse_args()
-    size, rounds = arguments.size, []
+    rounds = []
     with bench.workplace(arguments) as (folder, export):
         cores = bench.apart(arguments.together)
         server = bench.Server(export, folder, cores=cores)
+        with SegHGANClient(server.address) as client:
+            batches = [example(client.served(), "serving_uint8", batch) for batch in (1, 4, 8)]
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, spawn, load, (export, cores)) as pool:
             for _ in range(arguments.rounds):
-                alone = pool.submit(direct_latency, size, arguments.repeats).result()
+                alone = pool.submit(direct_latency, batches[0], arguments.repeats).result()
                 served = served_latency(server.address, arguments.repeats)
-                best, cpu = pool.submit(direct_throughput, size, 2.0).result()
+                best, cpu = pool.submit(direct_throughput, batches, 2.0).result()
                 eight = served_throughput(server)
                 rounds.append(
                     {
@@ -129,8 +121,8 @@ def main() -> None:
                     }
                 )
         server.stop()
-    medians = {key: round(median(one[key] for one in rounds), 3) for key in rounds[0] if key != "errors"}
-    bench.save(arguments.name, arguments, {"medians": medians, "rounds": rounds})
+        medians = {key: round(median(one[key] for one in rounds), 3) for key in rounds[0] if key != "errors"}
+        bench.save(arguments.name, arguments, export, {"medians": medians, "rounds": rounds})
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def main() -> None:
         "longest_call_ms": round(max(latencies) * 1e3, 1),
         **bench.percentiles(latencies),
     }
-    bench.save("restarts", arguments, result)
+    bench.save("restarts", arguments, export, result)
 
 
 if __name__ == "__main__":

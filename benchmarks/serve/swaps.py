@@ -75,7 +75,7 @@ def main() -> None:
             "rss_growth_over_calls": round(after / before - 1, 4),
         }
         server.stop()
-    bench.save("swaps", arguments, result)
+    bench.save("swaps", arguments, export, result)
 
 
 if __name__ == "__main__":

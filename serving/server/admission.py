@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
-from collections import deque
-from collections.abc import Awaitable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
 import grpc
@@ -17,22 +18,75 @@ from serving.signature import LIMITS, Signature
 
 T = TypeVar("T")
 
-BYTES_A_PIXEL = 32
-"""What the edit of a photo takes at its peak, by the photo's pixel."""
+BYTES_A_PIXEL, BYTES_BESIDE = 12, 64 << 20
+"""What the edit of a photo takes at its peak: by the photo's pixel, and beside it at most."""
+OVERLOAD_SECONDS = 30.0
+"""How long nobody waits once not all could be answered."""
+STANDING = 0.1
+"""Seconds that somebody has to wait at any moment before a refusal tells of more than a burst."""
+KINDS = 64
+"""Kinds of request whose time alone is remembered."""
+
+
+class Limit:
+    """How many may run at once: as many as take twice the time of one alone, from `least` to `most`.
+
+    What runs longer waits for the others: more at once would answer no more in a second. What runs shorter shares a batch
+    or other cores; `filling` is the time that batches may take to fill. Only requests that ran beside as many as may are
+    learned from. Times are kept by kind, as a model's version and signature: the least one, which only a request that ran
+    alone can raise again.
+    """
+
+    def __init__(self, least: int, most: int, filling: float = 0.0) -> None:
+        self.least = min(least, most)
+        self.most = most
+        self.filling = filling
+        self._now = float(self.least)
+        self._alone: OrderedDict[Hashable, float] = OrderedDict()
+
+    @property
+    def now(self) -> int:
+        """How many may run at once now."""
+        return int(self._now + 0.5)
+
+    def learn(self, kind: Hashable, seconds: float, beside: int, alone: bool) -> None:
+        """Take in that a request ran for so many seconds: alone, or among `beside`, itself counted."""
+        best = self._alone.pop(kind, seconds)
+        best = best + 0.05 * (seconds - best) if alone and seconds > best else min(best, seconds)
+        self._alone[kind] = best
+        if len(self._alone) > KINDS:
+            self._alone.popitem(last=False)
+        if beside >= self.now:
+            wanted = self._now * min((2 * best + self.filling) / max(seconds, 1e-9), 2.0)
+            self._now = min(max(self._now + 0.1 * (wanted - self._now), self.least), self.most)
 
 
 class Admission:
-    """Lets at most `running` requests run and `waiting` wait, first come first served; the rest is turned away at once.
+    """Lets some requests run and some wait, first come first served; the rest is turned away at once.
 
-    Everything is called in one event loop.
+    At most as many run as `limit` finds, and `waiting` wait besides those that it keeps from running. With `sheds`, one
+    turned away where others have waited for `STANDING`, or four times as long as a request runs, is a sign that not all
+    can be answered: then those that wait are turned away with it, and for `OVERLOAD_SECONDS` nobody waits, so that what
+    is accepted is answered soon. `clock` is `time.monotonic` or what a test has in its place. Everything is called in one
+    event loop.
     """
 
-    def __init__(self, running: int, waiting: int) -> None:
-        self.running = running
+    def __init__(
+        self,
+        limit: Limit,
+        waiting: int,
+        sheds: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limit = limit
         self.waiting = waiting
         self.inside = 0
         self._queue: deque[asyncio.Future[None]] = deque()
         self._seconds = 0.0
+        self._sheds = sheds
+        self._clock = clock
+        self._overload_ends = -math.inf
+        self._stands_since = 0.0
 
     @property
     def queued(self) -> int:
@@ -40,31 +94,52 @@ class Admission:
         return len(self._queue)
 
     @property
+    def overloaded(self) -> bool:
+        """Whether nobody may wait, because not all could be answered a short time ago."""
+        return self._clock() < self._overload_ends
+
+    @property
+    def room(self) -> int:
+        """How many may wait now."""
+        return 0 if self.overloaded else self.waiting + self.limit.most - self.limit.now
+
+    @property
     def full(self) -> bool:
         """Whether whoever comes now is turned away."""
-        return self.inside >= self.running and len(self._queue) >= self.waiting
+        return self.inside >= self.limit.now and len(self._queue) >= self.room
 
     def busy(self) -> ServingError:
-        """Return the error of one who is turned away."""
-        text = f"The server is busy: {self.running} requests run and {self.waiting} wait. Try again later."
+        """Return the error of one who is turned away; a queue that stood long begins the time in which nobody waits."""
+        now = self._clock()
+        stood = now - self._stands_since if self._queue else 0.0
+        if self._sheds and stood >= max(STANDING, 4 * self._seconds):
+            self._overload_ends = now + OVERLOAD_SECONDS
+            waiting, self._queue = self._queue, deque()
+            for turn in waiting:
+                if not turn.done():
+                    turn.set_exception(self._refusal())
+        return self._refusal()
+
+    def _refusal(self) -> ServingError:
+        text = f"The server is busy: {self.inside} requests run and {len(self._queue)} wait. Try again later."
         return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, self._expected_wait())
 
     def _expected_wait(self) -> float:
-        return self._seconds * (len(self._queue) + 1) / self.running
+        return self._seconds * (len(self._queue) + 1) / self.limit.now
 
     async def enter(self, deadline: float | None = None) -> float:
         """Wait for a place, to be given back with `leave`, and return the seconds waited.
 
-        `deadline` is on `time.monotonic`'s clock. RESOURCE_EXHAUSTED where the queue is full or would outlast the
+        `deadline` is on the clock. RESOURCE_EXHAUSTED where nobody more may wait or the queue would outlast the
         deadline, DEADLINE_EXCEEDED where it passes first. One who is cancelled leaves the queue.
         """
-        start = time.monotonic()
+        start = self._clock()
         if deadline is not None and start >= deadline:
             raise late()
-        if self.inside < self.running and not self._queue:
+        if self.inside < self.limit.now and not self._queue:
             self.inside += 1
             return 0.0
-        if len(self._queue) >= self.waiting:
+        if self.full:
             raise self.busy()
         expected = self._expected_wait()
         if deadline is not None and start + expected > deadline:
@@ -72,6 +147,8 @@ class Admission:
                 f"The server is busy: the wait of about {expected:.2f} s would outlast the deadline. Try again later."
             )
             raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, expected)
+        if not self._queue:
+            self._stands_since = start
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
@@ -83,24 +160,28 @@ class Admission:
         except asyncio.CancelledError:
             self._give_up(turn)
             raise
-        return time.monotonic() - start
+        return self._clock() - start
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn in self._queue:
             self._queue.remove(turn)
-        else:
+        elif not turn.cancelled() and turn.exception() is None:  # its turn came as it gave up
             self.leave()
 
-    def leave(self, seconds: float | None = None) -> None:
-        """Give a place back, to the next who waits; `seconds` is how long an answered request ran."""
+    def leave(self, seconds: float | None = None, kind: Hashable = None, alone: bool = False) -> None:
+        """Give a place back, to the next who waits.
+
+        `seconds` is how long an answered request of this kind ran, `alone` that nothing ran when it began.
+        """
         if seconds is not None:
             self._seconds = 0.9 * self._seconds + 0.1 * seconds if self._seconds else seconds
-        while self._queue:
+            self.limit.learn(kind, seconds, self.inside, alone and self.inside == 1)
+        self.inside -= 1
+        while self._queue and self.inside < self.limit.now:
             turn = self._queue.popleft()
             if not turn.done():
                 turn.set_result(None)
-                return
-        self.inside -= 1
+                self.inside += 1
 
 
 def late() -> ServingError:
@@ -172,6 +253,15 @@ class Memory:
                 self._change.notify_all()
 
 
+def edit_bytes(pixels: int) -> int:
+    """Return the memory in bytes that the edit of a photo of so many pixels takes at most; small photos take little beside.
+
+    >>> edit_bytes(50_000_000), edit_bytes(128 * 128)
+    (667108864, 524288)
+    """
+    return BYTES_A_PIXEL * pixels + min(20 * pixels, BYTES_BESIDE)
+
+
 def photo_bytes(signature: Signature, inputs: dict[str, np.ndarray]) -> int:
     """Return the memory that a request's photos take while they are edited, told by their headers alone."""
     count = 0
@@ -179,7 +269,7 @@ def photo_bytes(signature: Signature, inputs: dict[str, np.ndarray]) -> int:
         for file in inputs[name] if spec.dtype == "bytes" else ():
             with contextlib.suppress(photos.Refused):  # the graph refuses it without decoding anything
                 width, height = photos.open_header(file).size
-                count += width * height * BYTES_A_PIXEL
+                count += edit_bytes(width * height)
     return count
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 import shutil
-from pathlib import Path
+from collections.abc import Collection
 
 from serving.server.machine import cores
 from serving.server.settings import CONFIG, Settings
@@ -24,10 +24,15 @@ def find_binary() -> str | None:
     return shutil.which("tensorflow_model_server")
 
 
+def _given(settings: Settings, besides: Collection[str]) -> list[str]:
+    """Return the flags of the settings that are not at their defaults, besides some."""
+    others = [field for field in dataclasses.fields(Settings) if field.name not in besides]
+    return [f"--{one.name.replace('_', '-')}" for one in others if getattr(settings, one.name) != one.default]
+
+
 def refusals(settings: Settings) -> list[str]:
     """Return why the binary cannot do what is asked, a reason each; none where it can."""
-    others = [field for field in dataclasses.fields(Settings) if field.name not in HONOURED]
-    changed = [f"--{one.name.replace('_', '-')}" for one in others if getattr(settings, one.name) != one.default]
+    changed = _given(settings, HONOURED)
     reasons = [f"it has nothing like {', '.join(changed)}"] if changed else []
     if settings.host.strip("[]") not in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
         reasons.append(f"it listens on every interface, not on {settings.host} alone (--host 0.0.0.0 allows that)")
@@ -46,7 +51,7 @@ def _flags(settings: Settings, files: dict[str, str]) -> list[str]:
         f"--enable_batching={'true' if settings.batching_parameters_file else 'false'}",
         "--enable_grpc_healthcheck_service=true",
         "--enable_profiler=false",
-        "--enable_serialization_as_tensor_content=true",
+        f"--enable_serialization_as_tensor_content={'false' if settings.strict_compatibility else 'true'}",
         f"--enable_model_warmup={'true' if settings.enable_model_warmup else 'false'}",
         "--num_request_iterations_for_warmup=3",
         "--max_num_load_retries=3",
@@ -77,14 +82,22 @@ def command(settings: Settings, binary: str) -> list[str]:
     return [binary, *model, *_flags(settings, files)]
 
 
-def docker_command(model_dir: Path, name: str = "seghgan") -> str:
-    """Return the `docker run` line that serves an export folder with TensorFlow Serving's image."""
-    settings = Settings(model_dir=model_dir, model_name=name)
+def docker_command(settings: Settings) -> str:
+    """Return the `docker run` line that serves an export folder with TensorFlow Serving's image and the shipped configuration.
+
+    ValueError where more is asked for than a folder and a name.
+    """
+    changed = _given(settings, ("model_dir", "model_name"))
+    folder, name = settings.model_dir, settings.model_name
+    if folder is None or changed:
+        raise ValueError(
+            f"`--docker` needs EXPORT and takes nothing beside it but --model-name. Received: {', '.join(changed) or 'no EXPORT'}"
+        )
     files = {
         "batching_parameters_file": "/config/batching_parameters.pbtxt",
         "monitoring_config_file": "/config/monitoring.config",
     }
     model = [f"--model_name={name}", f"--model_base_path=/models/{name}"]
     parts = ["docker", "run", "--rm", "-p", "127.0.0.1:8500:8500", "-p", "127.0.0.1:8501:8501"]
-    parts += ["-v", f"{model_dir.resolve()}:/models/{name}:ro", "-v", f"{CONFIG.resolve()}:/config:ro"]
+    parts += ["-v", f"{folder.resolve()}:/models/{name}:ro", "-v", f"{CONFIG.resolve()}:/config:ro"]
     return shlex.join([*parts, "--entrypoint", "tensorflow_model_server", IMAGE, *model, *_flags(settings, files)])

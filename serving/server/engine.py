@@ -26,7 +26,7 @@ import numpy as np
 from prometheus_client.core import Metric
 
 from serving.server import machine
-from serving.server.admission import Admission, Memory, Reading, check_pictures, late, photo_bytes
+from serving.server.admission import Admission, Limit, Memory, Reading, check_pictures, late, photo_bytes
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError
 from serving.server.metrics import Metrics, Outcome, gauge, metrics_path
@@ -72,7 +72,7 @@ class Prediction(NamedTuple):
 
 
 def _in_flight(batching: Batching | None) -> int:
-    """Return how many requests run at once: what half fills the batches of every thread; more only makes each wait longer."""
+    """Return how many requests run at once at most: what half fills the batches of every thread; more only wait longer."""
     if batching is None:
         return 2
     return max(batching.max_batch_size * batching.num_batch_threads // 2, batching.num_batch_threads)
@@ -105,7 +105,11 @@ class Engine:
             self.batching = self.batching._replace(
                 max_enqueued_batches=max(running, self.batching.max_enqueued_batches)
             )
-        self.admission = Admission(running, (running + 1) // 2 if settings.max_waiting < 0 else settings.max_waiting)
+        self._threads = 1 if self.batching is None else self.batching.num_batch_threads
+        filling = 0.0 if self.batching is None else self.batching.batch_timeout_micros / 1e6
+        limit = Limit(settings.max_in_flight or self._threads, running, filling)
+        adaptive = settings.max_waiting < 0
+        self.admission = Admission(limit, (running + 1) // 2 if adaptive else settings.max_waiting, adaptive)
         self.reading = Reading(READING, settings.message_seconds)
         self.memory = Memory(settings.max_bytes_in_flight or machine.memory() // 2)
         self.metrics = Metrics(importlib.metadata.version("seghgan-tf"), self._gauges)
@@ -175,15 +179,16 @@ class Engine:
             self.metrics.shed("CANCELLED", protocol)
             raise
         loop, progress = asyncio.get_running_loop(), _Progress()
-        alone = self.admission.inside == 1
-        running = loop.run_in_executor(self._pool, lambda: pack(self._answer(question(), progress, deadline, alone)))
+        alone, few = self.admission.inside == 1, self.admission.inside <= self._threads
+        running = loop.run_in_executor(self._pool, lambda: pack(self._answer(question(), progress, deadline, few)))
         began = time.monotonic()
 
         def finish(done: asyncio.Future[T]) -> None:
             code = _code(None if done.cancelled() else done.exception())
-            self.admission.leave(time.monotonic() - began if code == "OK" else None)
-            seconds = time.monotonic() - start
             which = (progress.model, progress.version, progress.signature)
+            kind = (*which, progress.examples)
+            self.admission.leave(time.monotonic() - began if code == "OK" else None, kind, alone)
+            seconds = time.monotonic() - start
             self.metrics.finished(Outcome(*which, protocol, code, seconds, waited, progress.examples))
 
         running.add_done_callback(finish)
@@ -192,7 +197,7 @@ class Engine:
         finally:
             progress.gone = True
 
-    def _answer(self, asked: Question, progress: _Progress, deadline: float | None, alone: bool) -> Prediction:
+    def _answer(self, asked: Question, progress: _Progress, deadline: float | None, few: bool) -> Prediction:
         with self.models.use(asked.model, asked.version, asked.label) as servable:
             progress.model, progress.version = servable.name, str(servable.version)
             endpoint = servable.endpoint(asked.signature)
@@ -208,7 +213,7 @@ class Engine:
                 if progress.gone:
                     raise ServingError(grpc.StatusCode.CANCELLED, "The caller is gone.")
                 self.runs += 1
-                outputs = endpoint.run(inputs, alone)
+                outputs = endpoint.run(inputs, alone=few)
             chosen = asked.output_filter or outputs
             return Prediction(servable.name, servable.version, endpoint.name, {name: outputs[name] for name in chosen})
 
@@ -256,6 +261,7 @@ class Engine:
 
     def _gauges(self) -> Iterator[Metric]:
         yield gauge("seghgan_in_flight", "Requests that run now.", [], [((), self.admission.inside)])
+        yield gauge("seghgan_limit", "Requests that may run at once now.", [], [((), self.admission.limit.now)])
         yield gauge("seghgan_waiting", "Requests that wait for a place.", [], [((), self.admission.queued)])
         yield gauge("seghgan_ready", "1 while every model and label answers.", [], [((), float(self.ready()))])
         names = self.models.names

@@ -45,10 +45,13 @@ def _request_id(context: grpc.aio.ServicerContext) -> str:
 
 
 async def _received(engine: Engine, method: str, context: grpc.aio.ServicerContext) -> bytes:
-    message = await engine.receive(context.read, "grpc", predicts=method == "Predict")
-    if message is grpc.aio.EOF:
-        raise invalid("A request must have a message. Received: none")
-    return bytes(message)
+    async def read() -> bytes:
+        message = await context.read()
+        if message is grpc.aio.EOF:
+            raise invalid("A request must have a message. Received: none")
+        return bytes(message)
+
+    return await engine.receive(read, "grpc", predicts=method == "Predict")
 
 
 def _handler(engine: Engine, method: str, function: Method) -> grpc.RpcMethodHandler:
@@ -63,6 +66,7 @@ def _handler(engine: Engine, method: str, function: Method) -> grpc.RpcMethodHan
         fields: dict[str, Any] = {"method": method, "request_id": call.request_id}
         try:
             if settings.client_identities and not tls.identities(context) & set(settings.client_identities):
+                engine.metrics.shed("PERMISSION_DENIED", "grpc")
                 raise ServingError(grpc.StatusCode.PERMISSION_DENIED, "Your certificate's name is not on the list.")
             answer = await function(await _received(engine, method, context), call)
         except ServingError as refused:

@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None, program: str = "python -m serving.s
         return 2
     try:
         if given.docker:
-            sys.stdout.write(_docker(settings) + "\n")
+            sys.stdout.write(binary.docker_command(settings) + "\n")
         elif (line := _binary(settings, given.backend)) is not None:
             os.execv(line[0], line)  # noqa: S606  # the server takes this process's place and its signals
         else:
@@ -145,17 +145,13 @@ def main(arguments: list[str] | None = None, program: str = "python -m serving.s
     return 0
 
 
-def _docker(settings: Settings) -> str:
-    if settings.model_dir is None:
-        raise ValueError("`--docker` needs EXPORT. Received: a model_config_file")
-    return binary.docker_command(settings.model_dir, settings.model_name)
-
-
 def _binary(settings: Settings, backend: str) -> list[str] | None:
     """Return the command of TensorFlow Serving's binary, None where the embedded server is to answer; say which it is."""
     found = binary.find_binary()
     if backend == "binary" and found is None:
-        how = f" Without it, Docker can run it: {_docker(settings)}" if settings.model_dir else ""
+        how = ""
+        with contextlib.suppress(ValueError):
+            how = f" Without it, Docker can run it: {binary.docker_command(settings)}"
         raise OSError(f"`--backend binary` needs tensorflow_model_server on PATH.{how}")
     if backend == "embedded":
         why = ["asked for"]

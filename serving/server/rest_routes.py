@@ -149,6 +149,7 @@ class Rest:
     async def _predict(self, request: Request, asked: re.Match[str], version: int | None, request_id: str) -> Response:
         deadline = time.monotonic() + self.settings.rest_api_timeout_in_ms / 1000
         if self.settings.checks_clients:
+            self.engine.metrics.shed("PERMISSION_DENIED", "rest")
             raise ServingError(
                 grpc.StatusCode.PERMISSION_DENIED,
                 "This server checks its clients' certificates, which REST cannot show: use gRPC.",

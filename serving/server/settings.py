@@ -33,8 +33,12 @@ class Settings:
         CONFIG / "monitoring.config"
     )
     enable_model_warmup: Annotated[bool, "replay the warmup requests before a version is available"] = True
-    max_in_flight: Annotated[int, "requests that run at once; 0 takes what half fills the batches of every thread"] = 0
-    max_waiting: Annotated[int, "requests that wait, the rest is turned away; -1 takes half as many as run"] = -1
+    max_in_flight: Annotated[
+        int, "requests that run at once; 0 finds it, from the batching threads to half of their full batches"
+    ] = 0
+    max_waiting: Annotated[
+        int, "requests that wait, the rest is turned away; -1 takes half as many as run, and none under overload"
+    ] = -1
     max_bytes_in_flight: Annotated[
         int, "memory of the photos that are edited at once; 0 takes half of the machine's"
     ] = 0

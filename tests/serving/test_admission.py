@@ -22,7 +22,7 @@ from PIL import Image
 from serving import tensors
 from serving.client import SegHGANClient, talk
 from serving.client.errors import InvalidRequest
-from serving.server.admission import BYTES_A_PIXEL, Admission, Memory, Reading
+from serving.server.admission import Admission, Limit, Memory, Reading, edit_bytes
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError, scrubbed
 from serving.server.metrics import metrics_path
@@ -42,7 +42,7 @@ async def queued(admission: Admission, count: int) -> None:
 
 def test_a_full_server_turns_away_at_once_with_a_hint() -> None:
     async def fill() -> ServingError:
-        admission = Admission(2, 0)
+        admission = Admission(Limit(2, 2), 0)
         await admission.enter()
         await admission.enter()
         assert admission.full
@@ -60,7 +60,7 @@ def test_a_full_server_turns_away_at_once_with_a_hint() -> None:
 
 def test_those_who_wait_enter_in_order() -> None:
     async def wait() -> list[int]:
-        admission, order = Admission(1, 5), []
+        admission, order = Admission(Limit(1, 1), 5), []
         await admission.enter()
         tasks = []
         for number in range(4):
@@ -78,7 +78,7 @@ def test_those_who_wait_enter_in_order() -> None:
 @pytest.mark.parametrize("gone", ["deadline", "cancel"])
 def test_a_caller_that_is_gone_leaves_the_queue_and_never_runs(gone: str) -> None:
     async def wait() -> None:
-        admission, order = Admission(1, 5), []
+        admission, order = Admission(Limit(1, 1), 5), []
         await admission.enter()
         deadline = time.monotonic() + 0.05 if gone == "deadline" else None
         task = asyncio.create_task(turn(admission, order, 1, deadline))
@@ -100,7 +100,7 @@ def test_a_caller_that_is_gone_leaves_the_queue_and_never_runs(gone: str) -> Non
 
 def test_one_that_is_cancelled_as_its_turn_comes_gives_the_place_on() -> None:
     async def wait() -> None:
-        admission, order = Admission(1, 5), []
+        admission, order = Admission(Limit(1, 1), 5), []
         await admission.enter()
         tasks = [asyncio.create_task(turn(admission, order, number)) for number in range(2)]
         await queued(admission, 2)
@@ -114,7 +114,7 @@ def test_one_that_is_cancelled_as_its_turn_comes_gives_the_place_on() -> None:
 
 def test_a_wait_that_would_outlast_the_deadline_is_refused_at_once() -> None:
     async def wait() -> None:
-        admission = Admission(1, 5)
+        admission = Admission(Limit(1, 1), 5)
         await admission.enter()
         admission.leave(30.0)
         await admission.enter()
@@ -164,7 +164,7 @@ def test_photos_beyond_the_memory_are_refused_by_their_headers(run_server: Calla
     file = io.BytesIO()
     Image.new("RGB", (300, 200)).save(file, "PNG")
     with (
-        run_server(model_dir=export, max_bytes_in_flight=299 * 200 * BYTES_A_PIXEL) as (_, address),
+        run_server(model_dir=export, max_bytes_in_flight=edit_bytes(299 * 200)) as (_, address),
         SegHGANClient(address) as client,
         pytest.raises(InvalidRequest, match="scale them down"),
     ):
@@ -277,6 +277,17 @@ def test_calls_that_send_no_message_lock_nobody_out(run_server: Callable[..., An
             unsent.end()
         assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED}
         assert shed(engine, "DEADLINE_EXCEEDED", "grpc") == silent
+
+
+def test_refusals_of_other_kinds_are_counted_too(run_server: Callable[..., Any], export: Path) -> None:
+    with run_server(model_dir=export) as (engine, address), grpc.insecure_channel(address) as channel:
+        empty = channel.stream_unary(talk.PREDICT).future(iter(()), timeout=20)
+        assert empty.code() is grpc.StatusCode.INVALID_ARGUMENT
+        reload = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest").future(
+            b"", timeout=20
+        )
+        assert reload.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert (shed(engine, "INVALID_ARGUMENT", "grpc"), shed(engine, "PERMISSION_DENIED", "grpc")) == (1, 1)
 
 
 def test_bodies_that_drip_lock_nobody_out(

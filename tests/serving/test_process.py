@@ -288,6 +288,10 @@ def test_serve_prints_the_docker_command(app: Any, export_v1: Path) -> None:
     ran = CliRunner().invoke(app, ["serve", str(export_v1.parent), "--docker"])
     assert "--enable_profiler=false" in ran.output
     assert binary.IMAGE in ran.output
+    ran = CliRunner().invoke(
+        app, ["serve", str(export_v1.parent), "--docker", "--max-waiting", "3", "--grpc-port", "9"]
+    )
+    assert (ran.exit_code, "--grpc-port, --max-waiting" in ran.output) == (1, True)
 
 
 def test_the_binary_backend_runs_the_binary_on_path_with_the_shipped_configuration(
@@ -310,10 +314,17 @@ def test_the_binary_backend_runs_the_binary_on_path_with_the_shipped_configurati
     assert f"--batching_parameters_file={batching}" in flags
     assert f"--monitoring_config_file={CONFIG}/monitoring.config" in flags
     assert "backend: binary" in ran.stderr
+    assert "--enable_serialization_as_tensor_content=true" in flags
     narrow = serve("--backend", "binary", "--max-in-flight", "3", "--port-file", "p.json")
     assert narrow.returncode == 1
     assert "--port-file, --max-in-flight" in narrow.stderr
     assert "every interface, not on 127.0.0.1 alone" in narrow.stderr
+
+
+def test_the_binary_answers_in_float_val_where_strict_compatibility_is_asked_for(export_v1: Path) -> None:
+    settings = Settings(model_dir=export_v1.parent, host="0.0.0.0", strict_compatibility=True)
+    flags = binary.command(settings, "tensorflow_model_server")
+    assert "--enable_serialization_as_tensor_content=false" in flags
 
 
 def test_auto_takes_the_embedded_server_where_the_binary_would_widen_the_address(

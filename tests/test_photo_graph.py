@@ -11,6 +11,8 @@ from skimage import data
 
 from seghgan_tf import frames, photo_graph
 from seghgan_tf.detector import MAX_FACES, Detector
+from seghgan_tf.photos import MAX_PIXELS
+from serving.server.admission import edit_bytes
 from tests.conftest import ROOT
 
 SIZE = 32
@@ -194,7 +196,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 @pytest.mark.slow
 def test_a_photo_of_fifty_megapixels_costs_four_times_its_pixels_at_most():
-    bound = 4 * 3 * 50_000_000 + (64 << 20)
+    bound = edit_bytes(MAX_PIXELS)
     command = [sys.executable, "-c", MEMORY, str(bound + (64 << 20))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

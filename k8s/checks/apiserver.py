@@ -5,13 +5,13 @@ controllers are left to their schemas: their CEL rules travel with the cluster's
 """
 
 import ipaddress
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from k8s.checks.resources import Resource, pod_specs
-from k8s.checks.server import size
+from k8s.checks.resources import Resource, amount, pod_specs
 
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 SUBDOMAIN = rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*"
@@ -75,27 +75,19 @@ def _container(one: Resource, volumes: set[str]) -> Iterator[str]:
 
 def _amounts(resources: Resource) -> Iterator[str]:
     wanted, limits = (resources.get(key, {}) for key in ("requests", "limits"))
-    none = {name for kind in (wanted, limits) for name, text in kind.items() if not AMOUNT.fullmatch(str(text))}
-    yield from (f"its {name} is no amount" for name in sorted(none))
-    for name in (set(wanted) & set(limits)) - none:
-        if amount(wanted[name]) > amount(limits[name]):
+    known: dict[tuple[str, str], float] = {}
+    for side, given in (("requests", wanted), ("limits", limits)):
+        for name, text in given.items():
+            try:
+                known[side, name] = amount(text)
+            except ValueError as error:
+                yield f"its {name} is no amount: {error}"
+    for name in wanted:
+        if known.get(("requests", name), 0.0) > known.get(("limits", name), math.inf):
             yield f"asks for more {name} than its limit"
     for name in {key for key in (*wanted, *limits) if "/" in key}:
         if wanted.get(name, limits.get(name)) != limits.get(name):
             yield f"{name} must be asked for as it is limited"
-
-
-AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?(m|[KMG]i)?")
-"""A quantity of a resource, in the units that the manifests use."""
-
-
-def amount(text: str | int) -> float:
-    """Return a quantity as a number: cores, bytes or a count.
-
-    >>> amount("500m"), amount("2"), amount("1Gi")
-    (0.5, 2.0, 1073741824.0)
-    """
-    return float(str(text)[:-1]) / 1000 if str(text).endswith("m") else size(str(text))
 
 
 def _deployment(one: Resource) -> Iterator[str]:

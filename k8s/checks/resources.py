@@ -6,6 +6,23 @@ from typing import Any
 
 Resource = dict[str, Any]
 
+UNITS = {"": 1.0, "m": 1e-3}
+UNITS |= {unit: 1e3**power for power, unit in enumerate("kMGTPE", 1)}
+UNITS |= {f"{unit}i": 2.0 ** (10 * power) for power, unit in enumerate("KMGTPE", 1)}
+
+
+def amount(text: str | int) -> float:
+    """Return a quantity of Kubernetes as a number: cores, bytes or a count; ValueError where it is none.
+
+    >>> amount("500m"), amount("2"), amount("1Gi"), amount("5G")
+    (0.5, 2.0, 1073741824.0, 5000000000.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", str(text))
+    if found is None or found[2] not in UNITS:
+        units = ", ".join(unit for unit in UNITS if unit)
+        raise ValueError(f"an amount must be a number, alone or with one of {units}, as in 4Gi. Received: {text!r}")
+    return float(found[1]) * UNITS[found[2]]
+
 
 def pod_specs(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:
     """Yield every pod template, at whatever depth a resource holds it, with the resource's kind and name."""

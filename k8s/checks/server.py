@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from k8s.checks.resources import Resource, flags, models_config, of_kind, servers
+from k8s.checks.resources import Resource, amount, flags, models_config, of_kind, servers
 
 ROOM = 1.3
 """What an estimate may be wrong by, and what a heap leaves in holes."""
@@ -111,20 +111,14 @@ def _drain(name: str, spec: Resource, container: Resource, given: dict[str, str]
         yield f"{name}: terminationGracePeriodSeconds {grace} counts the drain of {needs} s"
 
 
-def size(text: str) -> float:
-    """Return the bytes of a quantity such as 700Mi."""
-    number, unit = re.fullmatch(r"([0-9.]+)([KMG]i)?", text).groups()  # type: ignore[union-attr]
-    return float(number) * {None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}[unit]
-
-
 def needed_memory(facts: dict[str, str]) -> float:
     """Return the bytes a server needs by its annotations: process, two versions, what is in flight, and 30 % more.
 
-    >>> facts = {"process": "700Mi", "version": "900Mi", "in-flight": "512Mi"}
+    >>> facts = {"process": "700Mi", "version": "900Mi", "in-flight": "650Mi"}
     >>> round(needed_memory({f"seghgan.io/memory-{name}": value for name, value in facts.items()}) / 2**20)
-    3916
+    4095
     """
-    process, version, flight = (size(facts[f"seghgan.io/memory-{name}"]) for name in MEMORY)
+    process, version, flight = (amount(facts[f"seghgan.io/memory-{name}"]) for name in MEMORY)
     return ROOM * (process + 2 * version + flight)
 
 
@@ -132,11 +126,20 @@ def _memory(resources: list[Resource]) -> Iterator[str]:
     for deployment in servers(resources):
         name, facts = deployment["metadata"]["name"], deployment["metadata"].get("annotations", {})
         resource = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
-        limit = size(resource["limits"].get("memory") or "0")
         if any(f"seghgan.io/memory-{one}" not in facts for one in MEMORY):
             yield f"{name}: memory annotations are missing"
-        elif limit < needed_memory(facts):
-            yield f"{name}: the memory limit does not hold two versions and what is in flight ({needed_memory(facts) / 2**20:.0f}Mi)"
+            continue
+        try:
+            limit, needed = amount(resource["limits"].get("memory") or "0"), needed_memory(facts)
+            flight = amount(facts["seghgan.io/memory-in-flight"])
+        except ValueError as error:
+            yield f"{name}: {error}"
+            continue
+        if limit < needed:
+            yield f"{name}: the memory limit does not hold two versions and what is in flight ({needed / 2**20:.0f}Mi)"
+        given = flags(deployment["spec"]["template"]["spec"]["containers"][0])
+        if "grpc_port" in given and float(given.get("max_bytes_in_flight", 0)) != flight:
+            yield f"{name}: --max-bytes-in-flight must be the annotation seghgan.io/memory-in-flight, {flight:.0f} bytes"
         if resource["limits"].get("memory") != resource["requests"].get("memory"):
             yield f"{name}: memory limit and request must be equal"
 

@@ -9,8 +9,10 @@ import pytest
 
 from k8s.checks import problems
 from k8s.checks.ownership import KEY, MODELS, created_once, fields
-from k8s.checks.resources import of_kind, pod_specs, servers
+from k8s.checks.resources import flags, of_kind, pod_specs, servers
 from k8s.validate import K8S, TARGETS, VERSIONS, schema_problems
+from seghgan_tf.photos import MAX_PIXELS
+from serving.server.admission import edit_bytes
 from serving.server.binary import IMAGE
 from serving.server.settings import CONFIG
 
@@ -118,6 +120,18 @@ def test_the_embedded_servers_flags_are_flags_it_has(built):
     given = vars(parser().parse_args(container["args"]))
     assert given["grpc_port"] == 8500
     assert given["model_config_file"] == Path("/config/models/models.config")
+
+
+@pytest.mark.parametrize("target", ["overlays/dev", "overlays/dev-tls", "overlays/prod-cpu-tls"])
+def test_the_embedded_server_holds_the_largest_photo_and_no_more_than_its_memory_counts(built, target):
+    resources = built(target)
+    (deployment,) = servers(resources)
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert int(flags(container)["max_bytes_in_flight"]) >= edit_bytes(MAX_PIXELS)
+    deployment["metadata"]["annotations"]["seghgan.io/memory-in-flight"] = "600Mi"
+    assert any("--max-bytes-in-flight must be" in one for one in problems(resources))
+    container["args"] = [one for one in container["args"] if "max-bytes" not in one]
+    assert any("--max-bytes-in-flight must be" in one for one in problems(resources))
 
 
 @pytest.mark.parametrize(
@@ -255,6 +269,7 @@ MUTATIONS: dict[str, Callable[[Resources], None]] = {
         limits={"memory": "2Gi"}, requests={"cpu": "2", "memory": "2Gi"}
     ),
     "memory limit above request": lambda r: container(r)["resources"]["limits"].update(memory="8Gi"),
+    "memory in no unit": lambda r: container(r)["resources"]["limits"].update(memory="5 GB"),
     "no memory limit": lambda r: container(r)["resources"]["limits"].update(memory=""),
     "root": lambda r: spec_of(r)["securityContext"].update(runAsUser=0),
     "may be root": lambda r: spec_of(r)["securityContext"].update(runAsNonRoot=False),
@@ -333,6 +348,7 @@ SAID = {
     "model volume missing": "volume model is mounted and not there",
     "memory for one version": "does not hold two versions",
     "memory limit above request": "limit and request must be equal",
+    "memory in no unit": "Received: '5 GB'",
     "no memory limit": "a memory limit is missing",
     "root": "runAsUser must be 10001",
     "may be root": "runAsNonRoot must be true",

@@ -75,6 +75,24 @@ def histogram(counts: Sequence[int], said: str) -> Markup:
     )
 
 
+def shade(share: float, text: str) -> Markup:
+    """Return text on a ground that shows a share from -1 (orange) over 0 (nothing) to 1 (blue)."""
+    color, percent = "--a" if share >= 0 else "--b", f"{80 * min(abs(share), 1.0):.0f}%"
+    return Markup(
+        f'<span class="shade" style="background:color-mix(in srgb, var({color}) {percent}, transparent)">{html.escape(text)}</span>'
+    )
+
+
+def matrix(corner: str, rows: Sequence[str], heads: Sequence[str], values: Sequence[Sequence[float]], form: str) -> str:
+    """Return a table of numbers, each shaded by its share of the largest size among them; `form` formats one."""
+    top = max((abs(value) for row in values for value in row), default=0.0) or 1.0
+    cells = [
+        (name, *(shade(value / top, format(value, form)) for value in row))
+        for name, row in zip(rows, values, strict=True)
+    ]
+    return table((corner, *heads), cells)
+
+
 def paragraph(text: str) -> Markup:
     """Return text as a paragraph."""
     return Markup(f"<p>{html.escape(text)}</p>")

@@ -14,6 +14,7 @@ COMMANDS = [
     "train",
     "runs",
     "evaluate",
+    "train-judge",
     "ablate",
     "gate",
     "export",

@@ -469,3 +469,12 @@ def test_a_split_without_any_usable_record_is_refused(tmp_path):
         expressions(folder)
     with pytest.raises(ValueError, match=r"a mask.*seghgan data inspect.*2 records, all without"):
         masks(folder)
+
+
+@pytest.mark.parametrize("stream", [expressions, masks])
+def test_who_is_in_an_image_is_told_where_it_is_asked_for(tmp_path, stream):
+    names = ("ann", "bob", None, "ann")
+    folder = write(tmp_path / "data", [numbered_face(i, subject_id=name) for i, name in enumerate(names)], shards=1)
+    (batch,) = stream(folder, batch_size=4, people=True)
+    assert batch["subject"].numpy().tolist() == [b"ann", b"bob", b"", b"ann"]
+    assert "subject" not in stream(folder).element_spec

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 import tensorflow as tf
 from sklearn import metrics as sk
 
-from seghgan_tf.evaluation import figures, gate, metrics
+from seghgan_tf.evaluation import figures, gate, intervals, metrics
 from seghgan_tf.regions import CLASSES
 from tests.test_model import SIZE, make_model
 
@@ -56,6 +57,53 @@ def test_masks_are_scored_as_scikit_learn_does():
     f1 = sk.f1_score(truth.ravel(), seen.ravel(), labels=present, average=None)
     assert metrics.intersection_over_union(counts) == pytest.approx(dict(zip(CLASSES, iou, strict=False)))
     assert metrics.class_f1(counts) == pytest.approx(dict(zip(CLASSES, f1, strict=False)))
+
+
+def test_means_over_classes_are_those_of_the_classes():
+    rng = np.random.default_rng(5)
+    counts = np.stack([metrics.confusion(rng.integers(0, 9, 400), rng.integers(0, 19, 400)) for _ in range(3)])
+    for one, miou, f1 in zip(counts, metrics.mean_iou(counts), metrics.mean_f1(counts), strict=True):
+        assert miou == pytest.approx(np.mean(list(metrics.intersection_over_union(one).values())))
+        named = metrics.class_f1(one)
+        assert f1 == pytest.approx(np.mean([value for name, value in named.items() if name != "background"]))
+
+
+def test_intervals_are_scipys_where_each_person_has_one_image():
+    values = np.random.default_rng(2).gamma(2.0, 1.0, 80)
+    rows = intervals.Rows()
+    rows.add({}, values)
+    expected = scipy.stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=4000, rng=0
+    ).confidence_interval
+    width = expected.high - expected.low
+    assert rows.interval(intervals.mean) == pytest.approx([expected.low, expected.high], abs=0.06 * width)
+    assert rows.interval(intervals.mean) == rows.interval(intervals.mean), "seeded"
+    assert rows.figure(intervals.mean) == pytest.approx(values.mean())
+
+
+def test_ten_photos_of_each_person_make_no_figure_surer():
+    values = np.random.default_rng(2).normal(size=20)
+    once, often = intervals.Rows(), intervals.Rows()
+    once.add({}, values)
+    often.add({"subject": [b"%d" % (i // 10) for i in range(200)]}, values.repeat(10))
+    assert (often.images, often.people) == (200, 20)
+    widths = [np.ptp(rows.interval(intervals.mean)) for rows in (once, often)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.15)
+    alone = intervals.Rows()
+    alone.add({"subject": [b"ann", b"ann"]}, [1.0, 2.0])
+    assert alone.interval(intervals.mean) is None
+
+
+def test_figures_of_pairs_are_over_all_their_pixels():
+    rng = np.random.default_rng(4)
+    image, edited, truth = rng.uniform(-1, 1, (3, 5, 8, 8, 3))
+    truth[:, :4] = image[:, :4]
+    changed = np.abs(truth - image).max(-1) / 2 > figures.CHANGED
+    found = figures.edit_figures(image, edited, truth)
+    expected = np.abs(edited - truth)[changed].mean() / np.abs(image - truth)[changed].mean()
+    assert found["error_ratio"] == pytest.approx(expected)
+    assert found["outside_change"] == pytest.approx(np.abs(edited - image)[~changed].mean() / 2)
+    assert found["changed"] == pytest.approx(changed.mean())
 
 
 def test_borders_are_those_of_scikit_image_and_met_within_the_distance():

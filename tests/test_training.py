@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,10 +12,13 @@ import time
 import keras
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from seghgan_tf import cli
 from seghgan_tf.config import read_config
 from seghgan_tf.evaluation import gate
 from seghgan_tf.evaluation.figures import evaluate_run
+from seghgan_tf.model import SegHGAN
 from seghgan_tf.training import pretrained, runs, workdir
 from seghgan_tf.training import run as training
 from tests.conftest import ROOT, TINY
@@ -142,15 +146,55 @@ def test_a_work_folder_of_another_model_is_refused(finished, records):
         training.train(other, folder)
 
 
-def test_the_figures_of_a_run_cover_segmentation_edits_and_expressions(finished):
-    config, folder, _ = finished
-    figures = evaluate_run(workdir.load_run(folder), **training.streams(config, "test"))
+@pytest.fixture(scope="module")
+def measured(finished, tmp_path_factory):
+    """What `train-judge` and `evaluate` said of the run, and the folder with what they wrote."""
+    folder, said = tmp_path_factory.mktemp("measured"), []
+    judge, output, page = (str(folder / name) for name in ("judge", "figures.json", "report.html"))
+    run = ["--workdir", str(finished[1])]
+    for words in (
+        ["train-judge", *run, "--output", judge, "--steps", "20", "--width", "4"],
+        ["evaluate", *run, "--judge", judge, "--output", output, "--html", page],
+    ):
+        done = CliRunner().invoke(cli.app, words)
+        assert done.exit_code == 0, repr(done.exception)
+        said.append(done.output)
+    return folder, said, json.loads((folder / "figures.json").read_text())
+
+
+def test_the_figures_of_a_run_cover_segmentation_edits_and_expressions(measured):
+    _, said, figures = measured
     assert 0 <= figures["miou"] <= 1
     assert figures["images"] == {"segmentation": 4, "expression": 4}
+    assert "masks on 4 images of 4 people; edits on 4 images of 4 people" in said[1]
     assert figures["locality"] == 0.0
     scalars = {name for name, value in figures.items() if isinstance(value, float)}
     assert scalars <= gate.RULES.keys() | set(gate.FACTS), "the gate must know every figure"
-    assert scalars >= gate.RULES.keys() - {"judged_error", "fid", "kid"}
+    assert scalars >= gate.RULES.keys() - {"fid", "kid"}
+    assert figures["intervals"].keys() == scalars - {"locality"}
+    for name, (low, high) in figures["intervals"].items():
+        assert low <= high, name
+
+
+def test_a_judges_own_error_stands_beside_what_it_says_of_edits(measured):
+    folder, said, figures = measured
+    facts = json.loads((folder / "judge" / "judge.json").read_text())
+    assert (facts["images"], facts["people"]) == (4, 4)
+    assert figures["judge_error"] == pytest.approx(facts["error"], rel=1e-4), "both on the split that it never saw"
+    assert f"{facts['error']:.4f}" in said[0]
+    assert f"The independent judge errs by {figures['judge_error']:.3f}" in (folder / "report.html").read_text()
+
+
+def test_a_judge_is_not_changed_once_it_has_judged(finished, measured):
+    again = ["train-judge", "--workdir", str(finished[1]), "--output", str(measured[0] / "judge")]
+    assert "must be a new folder" in str(CliRunner().invoke(cli.app, again).exception)
+
+
+def test_the_report_needs_no_other_file_and_shows_the_matrices(measured):
+    page = (measured[0] / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert page.count("data:image/png;base64") == 1
+    assert page.count('class="shade"') >= 17 * 17 + 19, "every unit asked against every unit seen, and the confusion"
 
 
 class Poison(keras.callbacks.Callback):
@@ -230,6 +274,33 @@ def test_a_missing_run_is_an_error_that_says_what_to_do(tmp_path):
         workdir.read_config_of(tmp_path)
     with pytest.raises(ValueError, match="seghgan train"):
         workdir.load_run(tmp_path)
+
+
+def test_imagenets_weights_see_the_colours_they_were_trained_with(tmp_path):
+    from keras_hub.models import ResNetBackbone
+
+    chance = np.random.default_rng(1)
+    resnet18 = {"input_conv_filters": [64], "input_conv_kernel_sizes": [7], "block_type": "basic_block"}
+    stages = {
+        "stackwise_num_filters": [64, 128, 256, 512],
+        "stackwise_num_blocks": [2] * 4,
+        "stackwise_num_strides": [1, 2, 2, 2],
+    }
+    backbone = ResNetBackbone(**resnet18, **stages)
+    backbone.get_layer("conv1_bn").moving_mean.assign(chance.normal(size=64))
+    backbone.save_to_preset(str(tmp_path))
+    model = SegHGAN({**TINY, "regions": "none", "segmenter": "bisenet", "segmenter_width": 64})
+    pretrained.load_context_path(model, str(tmp_path))
+
+    def first(network, image):
+        for name in ("conv1_pad", "conv1_conv", "conv1_bn"):
+            image = network.get_layer(name)(image)
+        return np.asarray(image)[:, 2:-2, 2:-2]
+
+    pixels = chance.uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    normal = (pixels / 255 - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    found = first(model.segmenter.get_layer("context_pyramid"), pixels / 127.5 - 1)
+    np.testing.assert_allclose(found, first(backbone, normal), atol=1e-4)
 
 
 def test_resnet_weights_need_a_bisenet_and_a_preset_folder(tmp_path):

@@ -96,13 +96,7 @@ def _correlations(found: Overview) -> str:
 
 
 def _shade(value: float) -> html.Markup:
-    if np.isnan(value):
-        return html.Markup("-")
-    color = "--a" if value >= 0 else "--b"
-    share = f"{80 * abs(value):.0f}%"
-    return html.Markup(
-        f'<span class="shade" style="background:color-mix(in srgb, var({color}) {share}, transparent)">{value:.2f}</span>'
-    )
+    return html.Markup("-") if np.isnan(value) else html.shade(value, f"{value:.2f}")
 
 
 def _affect(found: Overview) -> str:

@@ -182,9 +182,9 @@ def _check_space(path: Path, stored: dict[str, Any] | None, space: ExpressionSpa
 
 
 def _select_expressions(records: Any, space: ExpressionSpace, pairs: bool) -> dict[str, Any]:
-    """Parse serialised records and keep those whose expression is known: `image` (bytes), `expression`, and targets if `pairs`."""
+    """Parse serialised records and keep those whose expression is known: `image` (bytes), `expression`, `subject`, targets if `pairs`."""
     keys = [key for key in FEATURES if key.startswith(("expression/", "target/") if pairs else "expression/")]
-    parsed = tf.io.parse_example(records, {key: FEATURES[key] for key in (*keys, "image/encoded")})
+    parsed = tf.io.parse_example(records, {key: FEATURES[key] for key in (*keys, "image/encoded", "subject/id")})
     if space.one_hot:
         label = parsed["expression/label"]
         expression = tf.one_hot(label, space.size)
@@ -195,7 +195,7 @@ def _select_expressions(records: Any, space: ExpressionSpace, pairs: bool) -> di
         else:
             expression = _intensities(parsed, "expression", space)
         known = _all_known(expression)
-    chosen = {"image": parsed["image/encoded"], "expression": expression}
+    chosen = {"image": parsed["image/encoded"], "expression": expression, "subject": parsed["subject/id"]}
     if pairs:
         target = _intensities(parsed, "target", space)
         known &= _all_known(target) & (parsed["target/encoded"] != "")
@@ -217,12 +217,12 @@ def _intensities(parsed: dict[str, Any], prefix: str, space: ExpressionSpace) ->
 
 
 def _select_masks(records: Any) -> dict[str, Any]:
-    parsed = tf.io.parse_example(records, {key: FEATURES[key] for key in ("image/encoded", "mask/encoded")})
+    parsed = tf.io.parse_example(
+        records, {key: FEATURES[key] for key in ("image/encoded", "mask/encoded", "subject/id")}
+    )
     known = parsed["mask/encoded"] != ""
-    return {
-        "image": tf.boolean_mask(parsed["image/encoded"], known),
-        "mask": tf.boolean_mask(parsed["mask/encoded"], known),
-    }
+    names = {"image": "image/encoded", "mask": "mask/encoded", "subject": "subject/id"}
+    return {name: tf.boolean_mask(parsed[key], known) for name, key in names.items()}
 
 
 def bucket_of(expression: Any) -> Any:

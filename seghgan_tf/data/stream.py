@@ -36,7 +36,8 @@ class Batching:
     full batches; otherwise the split is read once. `augment` and `balanced` (each emotion, or each dominant action unit, about equally
     often) apply to training alone. `cache` keeps decoded images of training in memory as uint8. `deterministic` makes equal seeds give equal
     batches, at some cost of speed. `workers` bounds the threads that decode (0: tf.data chooses). With an `input_context`
-    (`strategy.distribute_datasets_from_function`) each worker reads its own share and `batch_size` is over all replicas.
+    (`strategy.distribute_datasets_from_function`) each worker reads its own share and `batch_size` is over all replicas. With
+    `people` batches also hold `subject` (B,), who is in each image, empty where unknown.
     Training goes on as it would after `start` batches: exactly where the examples are counted and one process reads them all,
     elsewhere from the start of another epoch.
     """
@@ -53,6 +54,7 @@ class Batching:
     drop_remainder: bool = False
     workers: int = 0
     input_context: tf.distribute.InputContext | None = None
+    people: bool = False
 
     @property
     def share(self) -> tuple[int, int]:
@@ -121,9 +123,12 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
         threads = how.workers or tf.data.AUTOTUNE
         return examples.map(lambda example: _decode(example, how.image_size), num_parallel_calls=threads)
 
+    def select(records: Any) -> dict[str, Any]:
+        return {key: values for key, values in source.select(records).items() if how.people or key != "subject"}
+
     def read(seed: Any) -> tf.data.Dataset:
         records = read_records(source.files, how.share, seed, deterministic)
-        examples = records.batch(PARSED_TOGETHER).map(source.select, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+        examples = records.batch(PARSED_TOGETHER).map(select, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
         return decode(examples).cache() if cache else examples
 
     kept = read(None) if cache or not training else None

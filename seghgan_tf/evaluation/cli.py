@@ -19,33 +19,75 @@ def evaluate(
     workdir: Workdir,
     split: Annotated[str, typer.Option(help="Split to measure on.")] = "test",
     output: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write figures, intervals, pictures and matrices to this HTML page."),
+    ] = None,
     best: Best = False,
     judge: Annotated[
         Path | None,
-        typer.Option(help="SavedModel that sees an expression in an image: an independent judge.", exists=True),
+        typer.Option(
+            help="Independent judge: what `seghgan train-judge` wrote, or any SavedModel from an image to an expression.",
+            exists=True,
+        ),
     ] = None,
     features: Annotated[
         Path | None, typer.Option(help="SavedModel that turns an image into features, for FID and KID.", exists=True)
     ] = None,
 ) -> None:
-    """Measure segmentation, edits and expressions of a run on held-out records, each stream to its own end."""
+    """Measure segmentation, edits and expressions of a run on held-out records, each stream to its own end.
+
+    Every figure has a 95 % bootstrap interval over the people who were measured.
+    """
     from rich.console import Console
+    from rich.table import Table
 
     quiet.start_tensorflow()
+    from seghgan_tf.evaluation import report
     from seghgan_tf.evaluation.figures import Signature, evaluate_run
     from seghgan_tf.training.run import streams
     from seghgan_tf.training.workdir import load_run, read_config_of
 
-    config = read_config_of(workdir)
+    config, model = read_config_of(workdir), load_run(workdir, best)
+    measured = streams(config, split, people=True)
     figures = evaluate_run(
-        load_run(workdir, best),
-        **streams(config, split),
+        model,
+        **measured,
         judge=Signature(judge) if judge else None,
         features=Signature(features) if features else None,
     )
-    Console().print_json(data=figures)
+    table = Table("figure", "measured", "95 %", "what")
+    for row in report.rows(figures):
+        table.add_row(*row)
+    Console().print(table)
+    typer.echo(report.counts(figures))
     if output:
         output.write_text(json.dumps(figures, indent=2) + "\n")
+    if page:
+        shown = report.pictures(model, next(iter(measured.get("expression", measured["segmentation"]))))
+        report.write_report(page, f"{workdir} at step {model.steps_done}, split {split}", figures, shown)
+        typer.echo(f"written: {page}")
+
+
+@app.command("train-judge")
+def train_judge(
+    workdir: Annotated[Path, typer.Option(help="Run of `seghgan train`: whose photos, split and expression space.")],
+    output: Annotated[Path, typer.Option(help="New folder for the judge, a SavedModel.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps, at most; the best by validation is kept.")] = 4000,
+    width: Annotated[int, typer.Option(min=1, help="Channels of its first stage.")] = 32,
+    seed: Annotated[int, typer.Option(help="Seed of its weights and of the photos' order.")] = 7,
+) -> None:
+    """Train an independent judge of expressions on a run's real photos, never on edits, and say what it errs by itself."""
+    quiet.start_tensorflow()
+    from seghgan_tf.evaluation.judge import train_judge as train
+    from seghgan_tf.training.workdir import read_config_of
+
+    facts = train(read_config_of(workdir), output, steps, width, seed, typer.echo)
+    typer.echo(
+        f"its own error on {facts['images']} photos of {facts['people']} people never trained on: {facts['error']:.4f} "
+        f"(always the usual answer: {facts['guess']:.4f})"
+    )
+    typer.echo(f"written: {output}; next: seghgan evaluate --workdir {workdir} --judge {output}")
 
 
 @app.command()

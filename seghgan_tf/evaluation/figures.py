@@ -1,5 +1,6 @@
 """Figures of a trained model: segmentation, edits against their truth, expressions, and what an edit leaves alone."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seghgan_tf.evaluation import metrics
+from seghgan_tf.evaluation.intervals import Figure, Rows, intervals, mean
 from seghgan_tf.model import SegHGAN
-from seghgan_tf.regions import REGIONS
+from seghgan_tf.regions import CLASSES, REGIONS
 
 CHANGED = 4 / 255
 """A pixel truly changes where any channel differs by more than this (0..1) between the photo and its true target."""
@@ -43,32 +45,40 @@ class Signature:
 def segmentation_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Measure masks on batches of image and mask, over the classes that occur in them.
 
-    `miou` is the mean IoU, `f1` the mean F1 without the background (CelebAMask-HQ's usual figure), `iou` and `class_f1` are those
+    `miou` is the mean IoU, `f1` the mean F1 without the background (CelebAMask-HQ's usual figure), `iou` and `class_f1` those
     of each class, `boundary_f1` the F1 of the borders between classes, met within 2 pixels; `confusion` counts pixels, truth down.
     """
     segment = tf.function(model.segment)
-    counts: Any = 0
-    borders: list[float] = []
-    images = 0
+    pixels, borders = Rows(), Rows()
     for batch in stream:
         truth, seen = np.asarray(batch["mask"]), np.asarray(segment(batch["image"])["labels"])
-        counts = counts + metrics.confusion(truth, seen)
-        borders.extend(metrics.boundary_f1(one, other) for one, other in zip(truth, seen, strict=True))
-        images += len(truth)
-    if not images:
+        pairs = list(zip(truth, seen, strict=True))
+        pixels.add(batch, [metrics.confusion(*pair) for pair in pairs])
+        borders.add(batch, [metrics.boundary_f1(*pair) for pair in pairs])
+    if not pixels.images:
         raise ValueError(
             "`stream` must hold at least one batch with masks. Received: none; look with `seghgan data inspect DIR`"
         )
-    iou, f1 = metrics.intersection_over_union(counts), metrics.class_f1(counts)
+    counts = pixels.total.astype(np.int64).reshape(len(CLASSES), -1)
     return {
-        "miou": float(np.mean(list(iou.values()))),
-        "f1": float(np.mean([value for name, value in f1.items() if name != "background"] or [0.0])),
-        "boundary_f1": float(np.mean(borders)),
-        "iou": iou,
-        "class_f1": f1,
+        "miou": pixels.figure(_miou),
+        "f1": pixels.figure(_f1),
+        "boundary_f1": borders.figure(mean),
+        "iou": metrics.intersection_over_union(counts),
+        "class_f1": metrics.class_f1(counts),
         "confusion": counts.tolist(),
-        "images": images,
+        "images": pixels.images,
+        "people": pixels.people,
+        "intervals": intervals(miou=(pixels, _miou), f1=(pixels, _f1), boundary_f1=(borders, mean)),
     }
+
+
+def _miou(sums: NDArray, images: NDArray) -> NDArray:
+    return metrics.mean_iou(sums.reshape(*sums.shape[:-1], len(CLASSES), -1))
+
+
+def _f1(sums: NDArray, images: NDArray) -> NDArray:
+    return metrics.mean_f1(sums.reshape(*sums.shape[:-1], len(CLASSES), -1))
 
 
 def edit_figures(image: NDArray, edited: NDArray, truth: NDArray) -> dict[str, float]:
@@ -77,19 +87,49 @@ def edit_figures(image: NDArray, edited: NDArray, truth: NDArray) -> dict[str, f
     `error_ratio` is the mean absolute error inside the pixels that truly change, of the edited photos over the unedited
     ones (0 is perfect, 1 is doing nothing); `outside_change` the mean absolute change of all other pixels, in 0..1.
     """
-    changed = np.abs(truth - image).max(-1) / 2 > CHANGED
+    sums = _edit_sums(image, edited, truth).sum(0)
     return {
-        "error_ratio": float(np.abs(edited - truth)[changed].mean() / np.abs(image - truth)[changed].mean()),
-        "outside_change": float(np.abs(edited - image)[~changed].mean() / 2),
-        "changed": float(changed.mean()),
+        "error_ratio": float(_ratio(sums)),
+        "outside_change": float(_outside(sums)),
+        "changed": float(_changed(sums)),
     }
 
 
-def pair_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def _edit_sums(image: NDArray, edited: NDArray, truth: NDArray) -> NDArray[np.float64]:
+    """Return of each image (B, 5): the error left and the error at first where it truly changes, the change and pixels elsewhere, all pixels."""
+    changed = np.abs(truth - image).max(-1) / 2 > CHANGED
+    left, first, moved = (
+        np.abs(a - b).mean(-1, dtype=np.float64) for a, b in ((edited, truth), (image, truth), (edited, image))
+    )
+    of = [left * changed, first * changed, moved * ~changed / 2, ~changed, np.ones_like(left)]
+    return np.stack([values.sum((1, 2)) for values in of], -1)
+
+
+def _ratio(sums: NDArray, images: Any = None) -> NDArray:
+    return sums[..., 0] / sums[..., 1]
+
+
+def _outside(sums: NDArray, images: Any = None) -> NDArray:
+    return sums[..., 2] / sums[..., 3]
+
+
+def _changed(sums: NDArray, images: Any = None) -> NDArray:
+    return 1.0 - sums[..., 3] / sums[..., 4]
+
+
+def pair_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Measure `edit_figures` over batches that carry true targets."""
     edit = tf.function(lambda image, expression: model.edit(image, expression))
-    batches = [(b["image"], edit(b["image"], b["target_expression"]), b["target_image"]) for b in stream]
-    return edit_figures(*(np.concatenate([np.asarray(batch[i]) for batch in batches]) for i in range(3)))
+    rows = Rows()
+    for batch in stream:
+        edited = edit(batch["image"], batch["target_expression"])
+        rows.add(batch, _edit_sums(*map(np.asarray, (batch["image"], edited, batch["target_image"]))))
+    found: dict[str, Any] = {
+        "error_ratio": (rows, _ratio),
+        "outside_change": (rows, _outside),
+        "changed": (rows, _changed),
+    }
+    return {name: each.figure(of) for name, (each, of) in found.items()} | {"intervals": intervals(**found)}
 
 
 def expression_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,18 +152,26 @@ def expression_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> d
         cycle = [tf.image.psnr(image, back, 2.0), tf.image.ssim(image, back, 2.0)]
         return tf.stack(errors, 1), tf.stack(cycle, 1)
 
-    measured = [measure(batch["image"], batch["expression"]) for batch in stream]
-    errors, cycles = (np.concatenate([np.asarray(batch[i]) for batch in measured]) for i in range(2))
-    rows = errors.mean(0) * space.scale
+    errors, cycles = Rows(), Rows()
+    for batch in stream:
+        error, cycle = measure(batch["image"], batch["expression"])
+        errors.add(batch, np.asarray(error) * space.scale)
+        cycles.add(batch, np.minimum(cycle, [100.0, 1.0]))  # an exact return has no finite PSNR
     names = ("expression_error", "asked_error", "unasked_error")
-    figures: dict[str, Any] = {name: float(row.mean()) for name, row in zip(names, rows, strict=True)}
-    cycle = np.minimum(cycles, [100.0, 1.0]).mean(0)  # an exact return has no finite PSNR
+    means = (errors.total / errors.images).reshape(len(names), -1)
+    found = {name: (errors, _mean_of(i, space.size)) for i, name in enumerate(names)}
+    found |= {name: (cycles, _mean_of(i, 1)) for i, name in enumerate(("cycle_psnr", "cycle_ssim"))}
     labels = {
-        name: dict(zip(space.labels, map(float, row), strict=True)) for name, row in zip(names, rows, strict=True)
+        name: dict(zip(space.labels, map(float, row), strict=True)) for name, row in zip(names, means, strict=True)
     }
-    return figures | {
-        "cycle_psnr": float(cycle[0]), "cycle_ssim": float(cycle[1]), "per_label": labels, "images": len(errors)
+    return {name: rows.figure(of) for name, (rows, of) in found.items()} | {
+        "per_label": labels, "images": errors.images, "people": errors.people, "intervals": intervals(**found)
     }  # fmt: skip
+
+
+def _mean_of(number: int, size: int) -> Figure:
+    """Return the figure that is the mean of the `number`th `size` numbers of a row."""
+    return lambda sums, images: sums[..., number * size : (number + 1) * size].mean(-1) / images
 
 
 def locality_figures(model: SegHGAN, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,11 +200,21 @@ def leakage_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict
         asked = tf.clip_by_value(seen + step, space.low, space.high)
         return model.analyze(model.edit(image, asked)) - seen
 
-    rows = [np.stack([np.asarray(respond(batch["image"], step)) for step in steps], 1) for batch in stream]
-    response = np.concatenate(rows).mean(0) * space.scale
-    own = np.abs(response.diagonal()).mean()
-    others = np.abs(response[~np.eye(space.size, dtype=bool)]).mean() if space.size > 1 else 0.0
-    return {"leakage": float(others / max(own, 1e-9)), "response": response.tolist()}
+    rows = Rows()
+    for batch in stream:
+        rows.add(batch, np.stack([np.asarray(respond(batch["image"], step)) for step in steps], 1) * space.scale)
+    response = (rows.total / rows.images).reshape(space.size, -1)
+    return {
+        "leakage": rows.figure(_leakage), "response": response.tolist(), "intervals": intervals(leakage=(rows, _leakage))
+    }  # fmt: skip
+
+
+def _leakage(sums: NDArray, images: NDArray) -> NDArray:
+    size = math.isqrt(sums.shape[-1])
+    sizes = np.abs(sums).reshape(*sums.shape[:-1], size, size)
+    own = np.trace(sizes, axis1=-2, axis2=-1)
+    others = (sizes.sum((-2, -1)) - own) / max(size * size - size, 1)
+    return others / np.maximum(own / size, 1e-9)
 
 
 def judged_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], judge: Signature) -> dict[str, Any]:
@@ -166,13 +224,15 @@ def judged_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], judge: S
     edits and what it sees in them, `judged_unasked_error` the same on unedited photos.
     """
     edit = tf.function(lambda image, expression: model.edit(image, expression))
-    errors = []
+    rows = Rows()
     for batch in stream:
         expression, asked = np.asarray(batch["expression"]), np.roll(batch["expression"], 1, 0)
         seen, edited = judge(batch["image"]), judge(edit(batch["image"], asked))
-        errors.append(np.abs(np.stack([seen - expression, edited - asked, seen - asked], 1)))
-    means = np.concatenate(errors).mean((0, 2)) * model.config.space.scale
-    return dict(zip(("judge_error", "judged_error", "judged_unasked_error"), map(float, means), strict=True))
+        errors = np.abs(np.stack([seen - expression, edited - asked, seen - asked], 1)).mean(-1)
+        rows.add(batch, errors * model.config.space.scale)
+    names = ("judge_error", "judged_error", "judged_unasked_error")
+    found = {name: (rows, _mean_of(i, 1)) for i, name in enumerate(names)}
+    return {name: rows.figure(of) for name, (_, of) in found.items()} | {"intervals": intervals(**found)}
 
 
 def realism_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], features: Signature) -> dict[str, float]:
@@ -196,25 +256,32 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Measure everything that the streams allow, each to its own end, with the generators' running average in place.
 
-    `images` says on how many images each stream was measured; `judge` sees expressions, `features` are a network's. Raises ValueError
-    where there is no stream.
+    `images` and `people` say on how many of them each stream was measured, `intervals` are 95 % bootstrap intervals over people; `judge`
+    sees expressions, `features` are a network's. Raises ValueError where there is no stream.
     """
     if segmentation is None and expression is None:
         raise ValueError("`segmentation` or `expression` must be a stream. Received: neither")
     figures: dict[str, Any] = {}
-    images = {}
+    counted: dict[str, dict[str, Any]] = {"images": {}, "people": {}, "intervals": {}}
+
+    def add(found: dict[str, Any], stream: str) -> None:
+        for name in ("images", "people"):
+            if name in found:
+                counted[name][stream] = found.pop(name)
+        counted["intervals"].update(found.pop("intervals", {}))
+        figures.update(found)
+
     with model.averaged():
         if segmentation is not None:
-            figures |= segmentation_figures(model, segmentation)
-            images["segmentation"] = figures["images"]
+            add(segmentation_figures(model, segmentation), "segmentation")
         if expression is not None:
-            figures |= expression_figures(model, expression)
-            images["expression"] = figures["images"]
-            figures |= leakage_figures(model, expression.take(4)) | locality_figures(model, next(iter(expression)))
+            add(expression_figures(model, expression), "expression")
+            add(leakage_figures(model, expression.take(4)), "expression")
+            add(locality_figures(model, next(iter(expression))), "expression")
             if "target_image" in expression.element_spec:
-                figures |= pair_figures(model, expression)
+                add(pair_figures(model, expression), "expression")
             if judge is not None:
-                figures |= judged_figures(model, expression, judge)
+                add(judged_figures(model, expression, judge), "expression")
             if features is not None:
-                figures |= realism_figures(model, expression, features)
-    return figures | {"images": images}
+                add(realism_figures(model, expression, features), "expression")
+    return figures | counted

@@ -33,6 +33,28 @@ def class_f1(counts: NDArray[np.int64]) -> dict[str, float]:
     return {name: float(2 * hits[i] / (truth[i] + predicted[i])) for i, name in enumerate(CLASSES) if truth[i]}
 
 
+def mean_iou(counts: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the mean IoU over the classes that occur in the truth, of (..., 19, 19) counts."""
+    hits, truth, predicted = _margins(counts)
+    return _mean_where(truth > 0, hits, truth + predicted - hits)
+
+
+def mean_f1(counts: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the mean F1 without the background over the classes that occur in the truth, of (..., 19, 19) counts."""
+    hits, truth, predicted = (values[..., 1:] for values in _margins(counts))
+    return _mean_where(truth > 0, 2 * hits, truth + predicted)
+
+
+def _margins(counts: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    counts = np.asarray(counts, np.float64)
+    return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2)
+
+
+def _mean_where(there: NDArray[np.bool_], part: NDArray, whole: NDArray) -> NDArray[np.float64]:
+    shares = np.where(there, part / np.where(there, whole, 1.0), 0.0)
+    return shares.sum(-1) / np.maximum(there.sum(-1), 1)
+
+
 def borders(mask: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Return where a mask (H, W) changes to the pixel on the right or below.
 

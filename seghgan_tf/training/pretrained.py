@@ -62,7 +62,8 @@ def load_context_path(model: SegHGAN, preset: str) -> None:
     """Load ResNet-18 weights, by keras-hub's name or from a preset folder, into BiSeNet's context path.
 
     The scaling of colours that they were trained with goes into the first convolution and its normalisation, so that images in [-1, 1]
-    give what ImageNet's colours would (but for the padding of the outermost 3 pixels, which is grey here). Raises ValueError for a U-Net, another width, or weights that are not there.
+    give what ImageNet's colours would (but for the padding of the outermost 3 pixels, which is grey here).
+    Raises ValueError for a U-Net, another width, or weights that are not there.
     """
     if model.config.segmenter != "bisenet" or model.config.segmenter_width != 64:
         raise ValueError(

@@ -87,12 +87,16 @@ def resume(config: Config, folder: Path, report: Callable[[str], None] = print) 
 
 
 def streams(
-    config: Config, split: str, start: int = 0, input_context: tf.distribute.InputContext | None = None
+    config: Config,
+    split: str,
+    start: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
+    people: bool = False,
 ) -> dict[str, tf.data.Dataset]:
     """Return the batches of `split` by stream, "expression" and "segmentation": endless and augmented for "train", else in order.
 
     Those of "train" are what an uninterrupted run would see from step `start` on. A run that trains the segmenter alone has no
-    expressions where it names no folder of them. With an `input_context`, a worker's share.
+    expressions where it names no folder of them. With an `input_context`, a worker's share; with `people`, who is in each image.
     """
     training = split == "train"
     settings, model = config.data, config.model
@@ -108,6 +112,7 @@ def streams(
         deterministic=True,
         workers=settings.workers,
         input_context=input_context,
+        people=people,
     )
     critic_steps = model.critic_steps if training else 1
     return load_streams(settings.expression, settings.segmentation, split, model.space, how, critic_steps)

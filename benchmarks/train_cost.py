@@ -1,0 +1,98 @@
+"""What training a preset costs on a GPU, calculated: multiply-adds of its layers times how often a step runs each, no GPU needed."""
+
+import argparse
+import json
+import math
+from typing import Any, NamedTuple
+
+import keras
+
+from seghgan_tf.config import read_config
+from seghgan_tf.model import SegHGAN
+from seghgan_tf.training import run as training
+
+GPUS = {
+    "T4": (16, 8.1, None),
+    "RTX 3090": (24, 35.6, 71),
+    "RTX 4090": (24, 82.6, 165),
+    "A100": (80, 19.5, 312),
+    "H100": (80, 67, 989),
+}
+"""Gigabytes, and the makers' dense peaks in TFLOPS: float32, and bfloat16 with float32 sums."""
+USED = (0.30, 0.10)
+"""The share of each peak that is assumed to be used; narrow layers fill few tensor cores. Assumed, not measured."""
+
+
+class Pass(NamedTuple):
+    """One image's way through a network: floating-point operations, and bytes of the float32 outputs that the way back needs."""
+
+    flop: float
+    kept: float
+
+    @classmethod
+    def through(cls, *networks: keras.Model) -> "Pass":
+        """Count convolutions and dense layers (two operations a multiply-add) and every layer's output."""
+        flop = kept = 0.0
+        for layer in (one for network in networks for one in network.layers):
+            if isinstance(layer, keras.Model):
+                inner = cls.through(layer)
+                flop, kept = flop + inner.flop, kept + inner.kept
+            elif not isinstance(layer, keras.layers.InputLayer):
+                kept += 4 * math.prod(layer.output.shape[1:])
+                if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+                    places = math.prod(layer.output.shape[1:-1])
+                    flop += 2 * math.prod(layer.kernel.shape) * places
+        return cls(flop, kept)
+
+
+def cost(preset: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Return TFLOP a step of each stage and of the whole run, and its memory in GB; a way back costs two ways there.
+
+    Per image of the batch, S the segmenter, G the generators, D the critics: 3 S for the segmentation; in a joint step besides, for each slice of the
+    critics S + G + 12 D (real, edited and mixed images, the penalty's second derivative), and for the generators 2 S + 5 G + 3 D.
+    """
+    config = read_config(preset, overrides)
+    model, batch, turns = SegHGAN(config.model), config.training.batch_size, config.model.critic_steps
+    segment = Pass.through(model.segmenter)
+    generate = Pass.through(model.generator, *model.local_generators.values())
+    judge = Pass.through(model.critic, *model.local_critics.values())
+    s, g, d = segment.flop, generate.flop, judge.flop
+    step = {"segmenter": 3 * s, "joint": 5 * s + turns * (s + g + 12 * d) + 5 * g + 3 * d}
+    kept = {"segmenter": segment.kept, "joint": segment.kept + 2 * generate.kept + 7 * judge.kept}
+    stages, begin = {}, 0
+    for stage, end in training.stages(config):
+        if end > begin:
+            stages[stage] = {"steps": end - begin, "tflop": batch * step[stage] / 1e12}
+            begin = end
+    trained = sum(math.prod(v.shape) for v in model.trainable_variables)
+    weights = 4 * (3 * trained + sum(math.prod(v.shape) for v in model.averages))
+    return {
+        "stages": {name: {**one, "tflop": round(one["tflop"], 3)} for name, one in stages.items()},
+        "pflop": round(sum(one["steps"] * one["tflop"] for one in stages.values()) / 1e3),
+        "weights_and_moments_gb": round(weights / 1e9, 2),
+        "outputs_gb": round(batch * max(kept[stage] for stage in stages) / 1e9, 1),
+    }
+
+
+def main() -> None:
+    """Print each preset's cost as JSON and its hours by GPU as rows of a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("preset", nargs="+")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=C")
+    given = parser.parse_args()
+    for preset in given.preset:
+        found = cost(preset, tuple(given.set))
+        print(json.dumps({"preset": preset, **found}))
+        for name, (memory, *peaks) in GPUS.items():
+            hours = [
+                found["pflop"] * 1e3 / (peak * used) / 3600 if peak else None
+                for peak, used in zip(peaks, USED, strict=True)
+            ]
+            print(
+                f"| {name} | {memory} GB | {' | '.join('' if each is None else f'{each:.1f}' for each in hours)} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 IMAGES = Path(__file__).parent / "images"
 SIDE, CELL, BAND = 512, 200, 24
 PEOPLE = 6
+HEAD = (132, 0, 332, 200)
+"""Where the astronaut's head is: left, top, right, bottom."""
 ASKS: dict[str, dict[str, float]] = {
     "smile": {"AU12": 4.0},
     "open smile": {"AU12": 4.0, "AU25": 3.0},
@@ -45,12 +47,12 @@ def main() -> None:
 def _astronaut(editor: Any) -> Image.Image:
     import skimage.data
 
-    photo = _png(Image.fromarray(skimage.data.astronaut()))
-    shown = {"photo": photo}
-    for title in ("brows up", "eyes shut", "surprise"):
-        shown[title] = editor.edit(photo, ASKS[title])
-    shown = {"photo": photo, "neutral": editor.edit(photo, dict.fromkeys(editor.space.labels, 0.0)), **shown}
-    return _table([list(shown.values())], list(shown), 360)
+    photo = Image.fromarray(skimage.data.astronaut())
+    file, asks = _png(photo), {"neutral": dict.fromkeys(editor.space.labels, 0.0), **ASKS}
+    shown = {"the whole photo": file, "her face in it": _png(photo.crop(HEAD))}
+    for title in ("neutral", "brows up", "eyes shut", "surprise"):
+        shown[title] = _png(Image.open(io.BytesIO(editor.edit(file, asks[title]))).crop(HEAD))
+    return _table([list(shown.values())], list(shown), 300)
 
 
 def _people(editor: Any, london: Path) -> Image.Image:

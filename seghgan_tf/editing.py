@@ -17,7 +17,7 @@ from serving.bundle.manifest import verify, versions
 Run = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Calls a signature, by its name, with arrays by input name; returns arrays by output name."""
 
-PRESET = "drawn-64"
+PRESET = "portrait-128"
 """The packaged model that edits where no other is named."""
 
 SEARCHED = 1280

@@ -42,7 +42,7 @@ def lessons(seed: int) -> list[tuple[Look, Look]]:
     for look in looks:
         kind = chance.choice(("back", "back", "back", "back", "other", "other", "other", "smile", "smile"))
         second = {"back": REST, "other": chance.choice(looks), "smile": SMILE}[kind]
-        pairs += [(REST, look), (look, second)]
+        pairs += [(REST, look), (SMILE, look), (look, second)]
     for names in (("AU45",), *(chance.choice(UPPER) for _ in range(4))):
         look = Look(True, tuple((name, chance.choice((3.0, 4.0, 5.0))) for name in names))
         pairs += [(REST, look), (SMILE, look), (look, chance.choice((REST, SMILE)))]

@@ -70,7 +70,8 @@ class Rows:
         sums = np.zeros((len(names), values.shape[1] + 1))
         np.add.at(sums, person, np.column_stack([values, np.ones(len(values))]))
         chance = np.random.default_rng(SEED)
-        drawn = chance.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS) @ sums
+        times = chance.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
+        drawn = times.astype(np.float64) @ sums
         with np.errstate(invalid="ignore", divide="ignore"):  # a draw may hold nothing that changes
             low, high = np.nanpercentile(of(drawn[:, :-1], drawn[:, -1]), COVERED)
         return [float(low), float(high)]

@@ -57,7 +57,7 @@ def test_training_and_export_write_nothing_to_stderr(exports, command):
 
 @pytest.mark.slow
 def test_an_edit_writes_nothing_to_stderr(exports, tmp_path):
-    Image.fromarray(np.full((32, 32, 3), 128, np.uint8)).save(tmp_path / "me.png")
+    Image.fromarray(np.full((64, 64, 3), 128, np.uint8)).save(tmp_path / "me.png")
     words = ["--au", "AU12=3", "--frame", "centre", "--export", exports[1] / "1"]
     said = seghgan("edit", tmp_path / "me.png", "--out", tmp_path / "out.png", *words)
     assert said == ""

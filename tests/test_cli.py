@@ -54,7 +54,7 @@ def test_help_lists_every_command():
         (["train", "--config", "drawn-64", "--workdir", "w"], 1, "seghgan data draw"),
         (["train", "--config", "drawn-64", "--workdir", "w", "--set", "training.steps=0"], 1, "training.steps"),
         (["train", "--workdir", "w"], 2, "--config"),
-        (["edit", "README.md", "--out", "x.png", "--au", "AU12=3"], 2, "--export"),
+        (["edit", "README.md", "--out", "x.png", "--au", "AU12=3"], 1, "must be a picture"),
         (["edit", "README.md", "--out", "x.png", "--export", "x"], 2, "--au"),
         (["edit", "README.md", "--out", "x.png", "--export", "x", "--emotion", "bored"], 2, "happy"),
         (["edit", "README.md", "--out", "x.png", "--export", "x", "--au", "smile"], 1, "AU12=3"),

@@ -121,7 +121,7 @@ assert np.isfinite(history["darkness"]).all() and any(history["darkness"])
     "signature": (
         {
             "serving/signature.py": ('        "segment": Signature(', '        "brightness": Signature({"image": image}, {"brightness": Spec("float32", (None,))}),\n'),
-            "seghgan_tf/export.py": ('        "segment": lambda', '        "brightness": lambda inputs: {"brightness": tf.reduce_mean(inputs["image"], (1, 2, 3))},\n'),
+            "seghgan_tf/signatures.py": ('        "segment": lambda', '        "brightness": lambda inputs: {"brightness": tf.reduce_mean(inputs["image"], (1, 2, 3))},\n'),
         },
         """
 from seghgan_tf.export import export

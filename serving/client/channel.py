@@ -29,8 +29,10 @@ class TLS:
 
 @dataclasses.dataclass(frozen=True)
 class Retry:
-    """gRPC's retry policy: a call that fails with UNAVAILABLE or RESOURCE_EXHAUSTED is made again, within its deadline.
+    """gRPC's retry policy: a call that a server leaves (UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED) is made again.
 
+    It stays within its deadline. A server that stops ends the calls it has not begun with CANCELLED; the caller's own
+    cancelling ends the call and its attempts.
     A server that says when to come back is obeyed. Of `budget` tokens each such failure takes one and each success
     gives `refill` back; while half of them or less are left nothing is made again, so that retries cannot multiply
     an overload. `attempts` counts the first call too. Waits are seconds; below 10 ms gRPC may hang until the deadline
@@ -59,7 +61,7 @@ class Retry:
                 "initialBackoff": f"{self.first:.9f}s",
                 "maxBackoff": f"{self.longest:.9f}s",
                 "backoffMultiplier": self.factor,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
             }
             config["methodConfig"] = [{"name": [{}], "retryPolicy": policy}]
             config["retryThrottling"] = {"maxTokens": self.budget, "tokenRatio": self.refill}

@@ -36,6 +36,6 @@ def test_a_server_without_the_page_says_so(embedded, monkeypatch, caplog, tmp_pa
     engine = embedded[0]
     monkeypatch.setattr(rest_routes, "WEB", tmp_path / "nothing")
     with caplog.at_level(logging.WARNING, "serving.server.rest_routes"):
-        rest_routes.Rest(engine).app()
+        rest_routes.Rest(engine)
     assert [record.getMessage() for record in caplog.records] == ["no web page"]
     assert caplog.records[0].fields["folder"] == str(tmp_path / "nothing")

@@ -48,11 +48,16 @@ RULES = {
 """What a photo must be, by the reason why another is refused."""
 
 
-class Refused(ValueError):  # noqa: N818 - it carries a reason, and is caught by name
-    """Raised for a file that is no photo to work with; `reason` is a key of RULES, `detail` says what was found."""
+class Rejected(ValueError):  # noqa: N818 - it carries a reason, and is caught by name
+    """Raised for a photo, or what a data set says of one, that cannot be used; `detail` says what was found.
+
+    `reason` is a key of RULES, or one that a converter of data sets counts.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"`photo` must be {RULES[reason]}. Received: {detail}")
+        super().__init__(
+            f"`photo` must be {RULES[reason]}. Received: {detail}" if reason in RULES else f"{reason}: {detail}"
+        )
         self.reason, self.detail = reason, detail
 
 
@@ -81,7 +86,7 @@ class Photo:
 
 
 def image_pixels(image: Image.Image) -> Pixels:
-    """Return the pixels of an opened picture as `read` gives them: upright sRGB (H, W, 3). Raises Refused for odd modes."""
+    """Return the pixels of an opened picture as `read` gives them: upright sRGB (H, W, 3). Raises Rejected for odd modes."""
     return np.asarray(_upright_and_rgb(image)[1])
 
 
@@ -99,7 +104,7 @@ def to_png(pixels: Pixels) -> bytes:
 
 
 def read(file: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Decode a photo; the header is checked against `max_pixels` before any pixel is decoded. Raises Refused.
+    """Decode a photo; the header is checked against `max_pixels` before any pixel is decoded. Raises Rejected.
 
     >>> read(to_png(np.full((16, 20), 200, np.uint8))).pixels.shape
     (16, 20, 3)
@@ -110,16 +115,16 @@ def read(file: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
         _check_size(image, max_pixels)
         try:
             if image.format not in ("JPEG", "MPO") and getattr(image, "n_frames", 1) > 1:
-                raise Refused("animated_image", "several frames")
+                raise Rejected("animated_image", "several frames")
             image.load()
             check_sums(image, file)
             upright, rgb = _upright_and_rgb(image)
-        except Refused:
+        except Rejected:
             raise
         except Image.DecompressionBombError as error:
-            raise Refused("too_many_pixels", str(error)) from error
+            raise Rejected("too_many_pixels", str(error)) from error
         except BROKEN as error:
-            raise Refused("truncated_image", str(error) or type(error).__name__) from error
+            raise Rejected("truncated_image", str(error) or type(error).__name__) from error
     return Photo(
         pixels=np.asarray(rgb),
         file=file,
@@ -143,16 +148,16 @@ def init_formats() -> None:
 
 
 def open_header(file: bytes) -> Image.Image:
-    """Read a photo's header with Pillow, no pixels. Raises Refused."""
+    """Read a photo's header with Pillow, no pixels. Raises Rejected."""
     init_formats()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Image.open(io.BytesIO(file), formats=[name for name in _FORMATS if name in Image.OPEN])
     except Image.DecompressionBombError as error:
-        raise Refused("too_many_pixels", str(error)) from error
+        raise Rejected("too_many_pixels", str(error)) from error
     except BROKEN as error:
-        raise Refused("not_an_image", _why_not(file)) from error
+        raise Rejected("not_an_image", _why_not(file)) from error
 
 
 def check_sums(image: Image.Image, file: bytes) -> None:
@@ -182,9 +187,9 @@ def _upright_and_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image]:
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     size = f"{image.width} x {image.height}"
     if image.width * image.height > max_pixels:
-        raise Refused("too_many_pixels", f"{size}, which is over {max_pixels} pixels")
+        raise Rejected("too_many_pixels", f"{size}, which is over {max_pixels} pixels")
     if min(image.size) < MIN_SIDE:
-        raise Refused("too_small", size)
+        raise Rejected("too_small", size)
 
 
 def _why_not(file: bytes) -> str:
@@ -254,7 +259,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     elif image.mode in ("1", "P"):
         image = image.convert("RGB")
     if image.mode not in ("L", "RGB", "YCbCr", "CMYK"):
-        raise Refused("unsupported_colors", f"a picture of mode {image.mode}")
+        raise Rejected("unsupported_colors", f"a picture of mode {image.mode}")
     return _by_profile(image, profile)
 
 

@@ -36,6 +36,8 @@ def read_file(path: str) -> bytes:
             if status.st_size > MAX_BYTES:
                 raise Rejected(Reason.UNREADABLE, f"it has {status.st_size} bytes, over {MAX_BYTES}")
             data = file.read()
+    except Rejected:
+        raise
     except (OSError, ValueError) as error:
         raise Rejected(Reason.UNREADABLE, getattr(error, "strerror", None) or str(error)) from error
     if not data:
@@ -47,17 +49,9 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe would wait for its writer
 
 
-def open_header(data: bytes) -> Image.Image:
-    """Read a picture's header, no pixels. Raises Rejected with a reason."""
-    try:
-        return photos.open_header(data)
-    except photos.Refused as error:
-        raise Rejected(Reason(error.reason), error.detail) from error
-
-
 def read_size(path: str) -> tuple[int, int]:
     """Return the width and height that a photo's header tells. Raises Rejected."""
-    return open_header(read_file(path)).size
+    return photos.open_header(read_file(path)).size
 
 
 _TURNS = {
@@ -92,7 +86,7 @@ class Turn(NamedTuple):
 
 def turn_of(data: bytes) -> Turn | None:
     """Return how a photo's EXIF tag turns it; None where it stays as it is. Raises Rejected."""
-    image = open_header(data)
+    image = photos.open_header(data)
     with contextlib.suppress(*photos.BROKEN):
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         return Turn(orientation, *image.size) if orientation in _TURNS else None
@@ -101,10 +95,7 @@ def turn_of(data: bytes) -> Turn | None:
 
 def open_picture(data: bytes, max_pixels: int) -> Picture:
     """Decode a photo to 8-bit sRGB, upright; transparent parts become white. Raises Rejected with a reason."""
-    try:
-        photo = photos.read(data, max_pixels)
-    except photos.Refused as error:
-        raise Rejected(Reason(error.reason), error.detail) from error
+    photo = photos.read(data, max_pixels)
     return Picture(Image.fromarray(photo.pixels), data, photo.format, photo.plain)
 
 

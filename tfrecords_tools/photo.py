@@ -6,6 +6,8 @@ import json
 import os
 from typing import Any, NamedTuple
 
+from seghgan_tf.photos import Rejected as Rejected
+
 
 class Reason(enum.StrEnum):
     """Why a file or a row of annotations was rejected."""
@@ -55,14 +57,6 @@ class Note(NamedTuple):
 
     text: str
     number: int
-
-
-class Rejected(Exception):  # noqa: N818 - it carries a reason, and is caught by name
-    """Raised where a photo or a row of annotations cannot become a record, with the reason and what exactly was found."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
 
 
 @dataclasses.dataclass(frozen=True)

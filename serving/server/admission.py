@@ -267,7 +267,7 @@ def photo_bytes(signature: Signature, inputs: dict[str, np.ndarray]) -> int:
     count = 0
     for name, spec in signature.inputs.items():
         for file in inputs[name] if spec.dtype == "bytes" else ():
-            with contextlib.suppress(photos.Refused):  # the graph refuses it without decoding anything
+            with contextlib.suppress(photos.Rejected):  # the graph refuses it without decoding anything
                 width, height = photos.open_header(file).size
                 count += edit_bytes(width * height)
     return count

@@ -141,7 +141,7 @@ def test_a_bit_turned_at_the_end_of_a_png_is_seen(bit):
     data[-1 - bit // 8] ^= 1 << bit % 8  # the last chunk and the checksum before it
     with pytest.raises(Rejected) as refused:
         open_picture(bytes(data), 1 << 20)
-    assert refused.value.reason is Reason.TRUNCATED
+    assert refused.value.reason == Reason.TRUNCATED
 
 
 def test_files_that_are_empty_or_not_there_are_refused(tmp_path):

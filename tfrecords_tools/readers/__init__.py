@@ -5,9 +5,10 @@ import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tfrecords_tools.photo import Note, Photo, Reject
+if TYPE_CHECKING:
+    from tfrecords_tools.photo import Note, Photo, Reject
 
 
 class Option(NamedTuple):
@@ -49,7 +50,7 @@ READERS = {
 """The data sets with a reader, which `seghgan data convert --help` lists: a new one is its file and a line here."""
 
 
-def read_dataset(dataset: str, source: Path, options: dict[str, Any]) -> Iterator[Photo | Reject | Note]:
+def read_dataset(dataset: str, source: Path, options: dict[str, Any]) -> "Iterator[Photo | Reject | Note]":
     """Return what the reader of a data set yields for the folder `source`.
 
     Raises ValueError for a data set without a reader, an option it does not take, or a folder of another layout.

@@ -47,7 +47,7 @@ def _gpus() -> list[Line]:
 def examine() -> list[Line]:
     """Look at this machine and this installation."""
     from seghgan_tf import __version__
-    from seghgan_tf.data.memory import available
+    from seghgan_tf.machine import free_memory
 
     lines = [
         Line("seghgan-tf", __version__),
@@ -56,7 +56,7 @@ def examine() -> list[Line]:
         *_gpus(),
         Line("CPU cores", str(os.cpu_count())),
     ]
-    free = available()
+    free = free_memory()
     lines.append(Line("memory", "unknown" if free is None else f"{free / 2**30:.1f} GiB may still be used"))
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 
-from seghgan_tf.data import memory
 from seghgan_tf.training import health, profile, workdir
 from seghgan_tf.training.recorder import is_best
 from tests.conftest import ROOT
@@ -131,19 +130,6 @@ def test_a_healthy_run_and_the_segmenters_own_stage_are_left_alone():
     assert health.warnings(falling) == []
     assert health.warnings([{"attention": 0.0, "critic": 0.0, "val_segmentation": 0.5}] * 3) == []
     assert health.warnings([]) == []
-
-
-def test_a_containers_limit_bounds_the_memory(tmp_path):
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 4096 kB\n")
-    assert memory.available(tmp_path) == 4 * 2**20
-    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
-    (tmp_path / "sys/fs/cgroup/memory.current").write_text("1048576\n")
-    (tmp_path / "sys/fs/cgroup/memory.max").write_text("max\n")
-    assert memory.available(tmp_path) == 4 * 2**20
-    (tmp_path / "sys/fs/cgroup/memory.max").write_text("3145728\n")
-    assert memory.available(tmp_path) == 2 * 2**20
-    assert memory.available(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize("text", ["", "5", "9:3", "a:b", "0:4"])

@@ -9,9 +9,9 @@ import keras
 import tensorflow as tf
 
 from seghgan_tf.config import Config, ModelConfig
-from seghgan_tf.data import memory
 from seghgan_tf.data.select import expression_source, mask_source
 from seghgan_tf.data.stream import Batching, load_streams
+from seghgan_tf.machine import free_memory
 from seghgan_tf.model import SegHGAN, role_optimizer
 from seghgan_tf.model.optimizer import ROLES
 from seghgan_tf.model.seghgan import Stage
@@ -125,11 +125,11 @@ def with_cache_chosen(config: Config, report: Callable[[str], None] = print) -> 
     side, size = config.model.image_size * config.data.photo_scale, 0
     if config.data.expression:
         faces = expression_source(config.data.expression, "train", config.model.space)
-        size += memory.cache_bytes(faces.examples, side, 2, 0)
+        size += 2 * 3 * side**2 * faces.examples  # a picture and its target
     masks = mask_source(config.data.segmentation or config.data.expression, "train")
-    size += memory.cache_bytes(masks.examples, side, 1, 1)
-    free = memory.available()
-    chosen = memory.worth_caching(size, free)
+    size += (3 + 1) * side**2 * masks.examples
+    free = free_memory()
+    chosen = free is not None and size <= free / 3
     known = "of an unknown size" if free is None else f"of {free / 2**30:.1f} GiB"
     report(
         f"decoded images take up to {size / 2**30:.1f} GiB of a free memory {known}: "

@@ -32,8 +32,8 @@ def read_batching(path: Path | str = CONFIG / "batching_parameters.pbtxt") -> Ba
     """
     from google.protobuf import text_format
 
+    from seghgan_tf.machine import cores
     from serving import messages
-    from serving.server.machine import cores
 
     try:
         parsed = text_format.Parse(Path(path).read_text(), messages.BatchingParameters())

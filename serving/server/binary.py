@@ -5,7 +5,7 @@ import shlex
 import shutil
 from collections.abc import Collection
 
-from serving.server.machine import cores
+from seghgan_tf.machine import cores
 from serving.server.settings import CONFIG, Settings
 
 IMAGE = "tensorflow/serving:2.20.0"

@@ -25,7 +25,7 @@ import grpc
 import numpy as np
 from prometheus_client.core import Metric
 
-from serving.server import machine
+from seghgan_tf import machine
 from serving.server.admission import Admission, Limit, Memory, Reading, check_pictures, late, photo_bytes
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError

@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
+from seghgan_tf.machine import cores
 from serving import tensors
 from serving.bundle.check import check_export
 from serving.bundle.warmup import read_warmup
 from serving.server.batching import BATCH_SIZE, Batching, batched
 from serving.server.errors import ServingError, invalid
-from serving.server.machine import cores
 from serving.signature import Signature, Spec, from_definitions
 
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from serving import cli
 from serving.client import Retry, SegHGANClient
-from serving.server import binary, machine, process
+from serving.server import binary, process
 from serving.server.process import parser
 from serving.server.settings import CONFIG, Settings
 
@@ -218,18 +218,6 @@ def test_every_form_of_address_serves_both_protocols(
         connection.request("GET", "/v1/models/seghgan")
         assert connection.getresponse().status == 200
         connection.close()
-
-
-def test_cores_follow_the_quota_and_memory_the_limit(tmp_path: Path) -> None:
-    assert machine.cores(tmp_path) == len(os.sched_getaffinity(0))
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
-    (tmp_path / "memory.max").write_text("1048576\n")
-    assert machine.cores(tmp_path) == 1
-    assert machine.memory(tmp_path) == 1 << 20
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert machine.memory(tmp_path) > 1 << 20
-    assert machine.cores(tmp_path) == len(os.sched_getaffinity(0))
 
 
 def _fails(*arguments: str) -> tuple[int, str]:

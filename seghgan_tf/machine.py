@@ -1,0 +1,43 @@
+"""What this process may use of its machine: cores by affinity and quota, memory by the control group's limit."""
+
+import math
+import os
+from pathlib import Path
+
+_MEMORY = (
+    ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
+    ("sys/fs/cgroup/memory/memory.limit_in_bytes", "sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Limit and use of the container, in the files of cgroup 2 and 1; `root` below is the folder that holds `sys` and `proc`."""
+
+
+def cores(root: Path = Path("/")) -> int:
+    """Return how many cores the process may keep busy, at least 1."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control group, or `max`
+        return allowed
+
+
+def memory(root: Path = Path("/")) -> int:
+    """Return how many bytes of memory the process may have."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([whole, *(limit for limit, _ in _limits(root))])
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes that may still be used; None where the system does not say."""
+    free = [max(0, limit - int(used.read_text())) for limit, used in _limits(root)]
+    meminfo = root / "proc/meminfo"
+    if meminfo.is_file():
+        lines = meminfo.read_text().splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return min(free, default=None)
+
+
+def _limits(root: Path) -> list[tuple[int, Path]]:
+    """Return the limits in bytes that the container has, each with the file that tells its use."""
+    files = [(root / limit, root / used) for limit, used in _MEMORY if (root / limit).is_file()]
+    return [(int(text), used) for limit, used in files if (text := limit.read_text().strip()).isdigit()]

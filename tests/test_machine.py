@@ -1,0 +1,32 @@
+"""A container bounds what a process takes: cores by its quota, memory by its limit."""
+
+import os
+
+from seghgan_tf import machine
+
+
+def test_cores_follow_the_quota_and_memory_the_limit(tmp_path):
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    assert machine.cores(tmp_path) == len(os.sched_getaffinity(0))
+    (group / "cpu.max").write_text("50000 100000\n")
+    (group / "memory.max").write_text("1048576\n")
+    assert machine.cores(tmp_path) == 1
+    assert machine.memory(tmp_path) == 1 << 20
+    (group / "memory.max").write_text("max\n")
+    (group / "cpu.max").write_text("max 100000\n")
+    assert machine.memory(tmp_path) > 1 << 20
+    assert machine.cores(tmp_path) == len(os.sched_getaffinity(0))
+
+
+def test_a_containers_limit_bounds_the_memory(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 4096 kB\n")
+    assert machine.free_memory(tmp_path) == 4 * 2**20
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/memory.current").write_text("1048576\n")
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text("max\n")
+    assert machine.free_memory(tmp_path) == 4 * 2**20
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text("3145728\n")
+    assert machine.free_memory(tmp_path) == 2 * 2**20
+    assert machine.free_memory(tmp_path / "nowhere") is None

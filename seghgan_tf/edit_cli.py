@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seghgan_tf import quiet
-from serving.cli import Ca, Cert, Key, Label, ServerName, Version, taking, tls_of
+from serving.cli import asked, taking
 
 if TYPE_CHECKING:
     from seghgan_tf.editing import Editor, Face
@@ -43,17 +43,13 @@ Frame = Annotated[
 ]
 
 
+@taking("about", asked)
 def _editor(
+    about: Callable[[], dict[str, Any]],
     preset: Preset = None,
     export_dir: Export = None,
     server: Server = None,
     model: Model = "seghgan",
-    version: Version = None,
-    label: Label = None,
-    tls_ca: Ca = None,
-    tls_cert: Cert = None,
-    tls_key: Key = None,
-    tls_server_name: ServerName = "",
     space: Space = None,
 ) -> "Editor":
     if sum(one is not None for one in (preset, export_dir, server)) > 1:
@@ -70,8 +66,7 @@ def _editor(
     from serving.client import SegHGANClient
     from serving.signature import REGIONS
 
-    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
-    client = SegHGANClient(server, tls, model, version=version, label=label)
+    client = SegHGANClient(server, model=model, **about())
     served = client.served()
     expression = expression_space(space) if space else labelled_space(client.labels())
     if expression.size != served.expression_size:

@@ -1,5 +1,6 @@
 """The commands `serve`, `status`, `promote` and `bench-serve`; TensorFlow is imported only once a server starts."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import partial, wraps
@@ -12,26 +13,19 @@ if TYPE_CHECKING:
     from serving.client import TLS
 
 
-Address = Annotated[str, typer.Option("--server", help="Address, host:port or dns:///host:port.")]
 Name = Annotated[str, typer.Option(help="Name of the model.")]
-Ca = Annotated[Path | None, typer.Option(help="Authority that signed the server, PEM.")]
-Cert = Annotated[Path | None, typer.Option(help="Client certificate, PEM.")]
-Key = Annotated[Path | None, typer.Option(help="Client key, PEM.")]
-ServerName = Annotated[str, typer.Option(help="Name in the server's certificate, where it is not the address.")]
-Version = Annotated[int | None, typer.Option(min=0, help="Version to ask, where it is not the newest.")]
-Label = Annotated[str | None, typer.Option(help="Label to ask, as stable.")]
 
 
-def taking(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def taking(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of `make` instead of its parameter `name`, which becomes a call of `make` with them."""
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         told, shared = inspect.signature(command), inspect.signature(make).parameters
 
         @wraps(command)
-        def run(**given: Any) -> None:
+        def run(**given: Any) -> Any:
             made = partial(make, **{key: given.pop(key) for key in shared})
-            command(**given, **{name: made})
+            return command(**given, **{name: made})
 
         kept = [*(each for each in told.parameters.values() if each.name != name), *shared.values()]
         run.__signature__ = told.replace(parameters=kept)  # type: ignore[attr-defined]
@@ -41,31 +35,43 @@ def taking(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., None]
     return decorate
 
 
-def tls_of(ca: Path | None, cert: Path | None, key: Path | None, name: str) -> "TLS | None":
+def tls_of(
+    tls_ca: Annotated[Path | None, typer.Option(help="Authority that signed the server, PEM.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Client certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Client key, PEM.")] = None,
+    tls_server_name: Annotated[
+        str, typer.Option(help="Name in the server's certificate, where it is not the address.")
+    ] = "",
+) -> "TLS | None":
     """Return the TLS settings of these files, None where there are none."""
     from serving.client import TLS
 
-    if (cert is None) != (key is None):
+    if (tls_cert is None) != (tls_key is None):
         raise typer.BadParameter("--tls-cert and --tls-key belong together.")
-    if ca is None and cert is None:
+    if tls_ca is None and tls_cert is None:
         return None
-    pem = [path.read_bytes() if path else None for path in (ca, cert, key)]
-    return TLS(pem[0], pem[1], pem[2], name)
+    pem = [path.read_bytes() if path else None for path in (tls_ca, tls_cert, tls_key)]
+    return TLS(pem[0], pem[1], pem[2], tls_server_name)
 
 
+@taking("tls", tls_of)
+def asked(
+    tls: Callable[[], "TLS | None"],
+    version: Annotated[int | None, typer.Option(min=0, help="Version to ask, where it is not the newest.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label to ask, as stable.")] = None,
+) -> dict[str, Any]:
+    """Return what a client is made with, but for the address and the model's name."""
+    return {"tls": tls(), "version": version, "label": label}
+
+
+@taking("about", asked)
 def connection(
-    server: Address = "localhost:8500",
+    about: Callable[[], dict[str, Any]],
+    server: Annotated[str, typer.Option("--server", help="Address, host:port or dns:///host:port.")] = "localhost:8500",
     name: Name = "seghgan",
-    version: Version = None,
-    label: Label = None,
-    tls_ca: Ca = None,
-    tls_cert: Cert = None,
-    tls_key: Key = None,
-    tls_server_name: ServerName = "",
 ) -> dict[str, Any]:
     """Return what a client is made with."""
-    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name)
-    return {"target": server, "tls": tls, "model": name, "version": version, "label": label}
+    return {"target": server, "model": name, **about()}
 
 
 def serve(context: typer.Context) -> None:
@@ -104,7 +110,9 @@ def status(
         typer.echo(f"{key}: {', '.join(signature.inputs)} -> {', '.join(signature.outputs)}")
 
 
+@taking("client_tls", tls_of)
 def promote(
+    client_tls: Callable[[], "TLS | None"],
     version: Annotated[int, typer.Argument(min=1, help="Version to release; its folder is beside the others.")],
     label: Annotated[str, typer.Option(help="Label to move: canary first, then stable.")] = "canary",
     server: Annotated[
@@ -123,10 +131,6 @@ def promote(
     ] = None,
     name: Name = "seghgan",
     timeout: Annotated[float, typer.Option(help="Seconds that every server may take.")] = 900.0,
-    tls_ca: Ca = None,
-    tls_cert: Cert = None,
-    tls_key: Key = None,
-    tls_server_name: ServerName = "",
 ) -> None:
     """Release a version: load it beside the old one, wait for every server, then move a label to it.
 
@@ -155,7 +159,9 @@ def promote(
         namespace, _, map_name = str(config_map).partition("/")
         store = release.ConfigMap(namespace, map_name)
     host = server.removeprefix("dns:///").rpartition(":")[0]  # servers are asked one by one, by their addresses
-    tls = tls_of(tls_ca, tls_cert, tls_key, tls_server_name or host)
+    tls = client_tls()
+    if tls is not None and not tls.server_name:
+        tls = dataclasses.replace(tls, server_name=host)
     release.promote(store, version, label, server, timeout, name, tls, lambda line: typer.echo(line), check)
 
 

@@ -6,7 +6,6 @@ Everything is written here, for asyncio. `serving.client.sync` runs the same cod
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
 import grpc
@@ -66,9 +65,7 @@ class AsyncSegHGANClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

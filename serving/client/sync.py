@@ -1,20 +1,19 @@
 """The client for threads: the asyncio client's code over a blocking connection. One client may be used by many threads."""
 
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import grpc
-import numpy as np
 
 from serving.client import talk
 from serving.client.aio import AsyncSegHGANClient, EditOptions
 from serving.client.channel import TLS, Retry
 from serving.client.inputs import Image, batches
-from serving.client.talk import Reply, Served
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -32,6 +31,7 @@ class _Blocking(AsyncSegHGANClient):
         return reply, call.trailing_metadata()
 
     async def close(self) -> None:
+        """Close the connections."""
         self._channel.close()
 
 
@@ -43,6 +43,18 @@ def _now(work: Coroutine[Any, Any, T]) -> T:
         result: T = done.value
         return result
     raise RuntimeError("a blocking call waited for an event loop")
+
+
+def _blocking(
+    method: Callable[Concatenate[_Blocking, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["SegHGANClient", P], T]:
+    """Return a method of the asyncio client as one that blocks, with its signature and docstring."""
+
+    @wraps(method)
+    def call(self: "SegHGANClient", /, *args: P.args, **named: P.kwargs) -> T:
+        return _now(method(self._client, *args, **named))
+
+    return call
 
 
 class SegHGANClient:
@@ -66,42 +78,23 @@ class SegHGANClient:
         timeout: float = 30.0,
         retry: Retry = Retry(),  # noqa: B008  # immutable
     ) -> None:
-        choice = {"version": version, "label": label, "canary": canary}
-        self._client = _Blocking(target, tls, model, timeout=timeout, retry=retry, **choice)
+        options: dict[str, Any] = {"version": version, "label": label, "canary": canary, "timeout": timeout}
+        self._client = _Blocking(target, tls, model, retry=retry, **options)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Close the connections."""
-        _now(self._client.close())
-
-    def served(self, key: str | None = "") -> Served:
-        """Return the version and signatures of the model; asked for again once another version has answered."""
-        return _now(self._client.served(key))
-
-    def predict(
-        self,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        *,
-        outputs: Sequence[str] = (),
-        key: str | None = None,
-        timeout: float | None = None,
-    ) -> Reply:
-        """Run a signature as it is; `outputs` limits what comes back."""
-        return _now(self._client.predict(signature, inputs, outputs=outputs, key=key, timeout=timeout))
-
-    def edit(
-        self, image: Image, expression: Any, regions: Sequence[str] | None = None, **options: Unpack[EditOptions]
-    ) -> Any:
-        """Return the image with another expression, in the kind it was given; see `AsyncSegHGANClient.edit`."""
-        return _now(self._client.edit(image, expression, regions, **options))
+    close = _blocking(_Blocking.close)
+    served = _blocking(_Blocking.served)
+    predict = _blocking(_Blocking.predict)
+    edit = _blocking(_Blocking.edit)
+    segment = _blocking(_Blocking.segment)
+    analyze = _blocking(_Blocking.analyze)
+    labels = _blocking(_Blocking.labels)
+    status = _blocking(_Blocking.status)
 
     def edit_many(
         self,
@@ -130,19 +123,3 @@ class SegHGANClient:
             finally:
                 for future in running:
                     future.cancel()
-
-    def segment(self, image: Image, *, key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return class ids (S, S) uint8 and soft region masks (S, S, R) float32 in [0, 1] of an image."""
-        return _now(self._client.segment(image, key=key))
-
-    def analyze(self, image: Image, *, key: str | None = None) -> np.ndarray:
-        """Return the expression (N,) float32 of a face: an array's, or that of the largest face of a photo."""
-        return _now(self._client.analyze(image, key=key))
-
-    def labels(self) -> tuple[str, ...]:
-        """Return what each number of an expression stands for, as `AU12`; ModelNotFound where the export cannot tell."""
-        return _now(self._client.labels())
-
-    def status(self) -> dict[int, tuple[str, str]]:
-        """Return each version's state (AVAILABLE and so on) and error text, newest first."""
-        return _now(self._client.status())

@@ -118,24 +118,15 @@ def test_without_adapting_the_accepted_wait_for_each_other() -> None:
     assert asyncio.run(measure()) > 10 * ALONE
 
 
-def test_a_burst_that_fits_is_answered_whole() -> None:
+@pytest.mark.parametrize(("sent", "refused"), [(12, 0), (20, 8)])
+def test_a_burst_costs_only_what_does_not_fit(sent: int, refused: int) -> None:
     async def measure() -> Server:
         server = Server(adaptive, one_core)
-        await server.load(1e6, 12)
+        await server.load(1e6, sent)
         return server
 
     server = asyncio.run(measure())
-    assert (server.refused, len(server.seconds)) == (0, 12)
-
-
-def test_a_burst_that_does_not_fit_costs_only_what_is_beyond() -> None:
-    async def measure() -> Server:
-        server = Server(adaptive, one_core)
-        await server.load(1e6, 20)
-        return server
-
-    server = asyncio.run(measure())
-    assert (server.refused, len(server.seconds), server.admission.overloaded) == (8, 12, False)
+    assert (server.refused, len(server.seconds), server.admission.overloaded) == (refused, 12, False)
 
 
 def test_nobody_waits_for_a_while_once_not_all_could_be_answered() -> None:

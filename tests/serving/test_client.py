@@ -258,13 +258,15 @@ def stub() -> Any:
 
 
 BUSY, GONE = grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE
+STOPPED = grpc.StatusCode.CANCELLED
+"""What a server that stops says of the calls it has not begun."""
 
 
-def test_busy_and_unavailable_are_retried(stub: Any) -> None:
-    made, target = stub(BUSY, GONE)
+def test_busy_and_unavailable_and_stopping_are_retried(stub: Any) -> None:
+    made, target = stub(BUSY, GONE, STOPPED)
     with SegHGANClient(target, retry=Retry(first=0.02)) as client:
         assert client.status() == {}
-    assert made.calls == 3
+    assert made.calls == 4
 
 
 def test_retries_end(stub: Any) -> None:
@@ -294,7 +296,7 @@ def test_the_retry_budget_bounds_all_calls_together(stub: Any) -> None:
     assert made.calls == before + 3
 
 
-@pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c not in (BUSY, GONE, grpc.StatusCode.OK)])
+@pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c not in (BUSY, GONE, STOPPED, grpc.StatusCode.OK)])
 def test_nothing_else_is_retried(stub: Any, code: grpc.StatusCode) -> None:
     made, target = stub(code)
     with SegHGANClient(target) as client, pytest.raises(ClientError) as caught:

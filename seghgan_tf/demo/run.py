@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -71,14 +71,15 @@ def _train(config: Config, workdir: Path, console: Console, from_scratch: bool) 
 
 
 @contextmanager
-def served(export_dir: Path, logs: Path) -> Iterator[str]:
-    """Run the embedded server on an export as a process of its own; gives its address.
+def served(export_dir: Path, logs: Path, protocol: Literal["grpc", "rest"] = "grpc") -> Iterator[str]:
+    """Run the embedded server on an export as a process of its own; gives its address for a protocol, "127.0.0.1:PORT".
 
     Raises RuntimeError with the last lines of its log where it does not come up.
     """
     port_file = logs / "server.port"
     port_file.unlink(missing_ok=True)
-    words = ["--model-dir", str(export_dir), "--grpc-port", "0", "--rest-port", "none", "--port-file", str(port_file)]
+    words = ["--model-dir", str(export_dir), "--grpc-port", "0", "--port-file", str(port_file)]
+    words += ["--rest-port", "0" if protocol == "rest" else "none"]
     command = [sys.executable, "-m", "serving.server.process", *words]
     with (logs / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
@@ -89,7 +90,7 @@ def served(export_dir: Path, logs: Path) -> Iterator[str]:
                 tail = (logs / "server.log").read_text()[-800:]
                 raise RuntimeError(f"the server did not start; the end of {logs / 'server.log'} says: {tail}")
             time.sleep(0.2)
-        yield f"127.0.0.1:{json.loads(port_file.read_text())['grpc']}"
+        yield f"127.0.0.1:{json.loads(port_file.read_text())[protocol]}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

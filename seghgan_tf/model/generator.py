@@ -5,58 +5,64 @@ from typing import Any
 import keras
 from keras import layers
 
-from seghgan_tf.model.layers import InstanceNorm
+from seghgan_tf.model.layers import ExpressionNorm, InstanceNorm
 
 KEEP = 2.0
 """Bias of the attention's head: training starts near "keep the photo" (sigmoid(2) is 0.88)."""
 
 
-def _convolve(x: Any, width: int, stride: int, name: str) -> Any:
+def _encode(x: Any, width: int, stride: int, name: str) -> Any:
     x = layers.Conv2D(width, 3, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
     return layers.ReLU(name=f"{name}_relu")(InstanceNorm(name=f"{name}_norm")(x))
 
 
-def _residual(x: Any, width: int, name: str) -> Any:
-    y = _convolve(x, width, 1, f"{name}a")
-    y = InstanceNorm(name=f"{name}b_norm")(
-        layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}b_conv")(y)
-    )
-    return layers.Add(name=f"{name}_sum")([x, y])
+def _change(x: Any, expression: Any, width: int, name: str) -> Any:
+    x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return ExpressionNorm(name=f"{name}_norm")(x, expression)
 
 
-def _flow(x: Any) -> Any:
-    still = keras.initializers.RandomNormal(stddev=1e-3)
-    x = layers.Conv2D(
-        2, 3, padding="same", activation="tanh", kernel_initializer=still, dtype="float32", name="flow_coarse"
-    )(x)
-    return layers.UpSampling2D(4, interpolation="bilinear", dtype="float32", name="flow")(x)
+def _residual(x: Any, expression: Any, width: int, name: str) -> Any:
+    y = layers.ReLU(name=f"{name}a_relu")(_change(x, expression, width, f"{name}a"))
+    return layers.Add(name=f"{name}_sum")([x, _change(y, expression, width, f"{name}b")])
+
+
+def _decode(x: Any, same_size: Any, expression: Any, width: int, name: str) -> Any:
+    x = layers.Concatenate(name=f"{name}_join")([layers.UpSampling2D(name=f"{name}_up")(x), same_size])
+    return layers.ReLU(name=f"{name}_back_relu")(_change(x, expression, width, f"{name}_back"))
+
+
+def _flow(x: Any, times: int, still: Any, name: str) -> Any:
+    x = layers.Conv2D(2, 3, padding="same", activation="tanh", kernel_initializer=still, dtype="float32", name=name)(x)
+    return layers.UpSampling2D(times, interpolation="bilinear", dtype="float32", name=f"{name}_up")(x)
 
 
 def generator(
-    height: int, width: int, channels: int, filters: int, blocks: int, name: str, flow: bool = True
+    height: int, width: int, labels: int, masks: int, filters: int, blocks: int, name: str, flow: bool = True
 ) -> keras.Model:
-    """Build the network: (B, height, width, channels) to attention (B, height, width, 1), colour (.., 3) and `flow` (.., 2).
+    """Build the network: (B, height, width, 3 + labels + masks) to attention (B, height, width, 1), colour (.., 3) and `flow` (.., 2).
 
-    `channels` holds the image, the expression's planes and, for the global generator, the region masks. Attention lies
-    in 0..1, colour and flow in -1..1. The flow is made from the quarter-size features and grown bilinearly, for muscles move
-    smoothly; it starts near zero. The network halves twice, so height and width must be multiples of 4; it grows back by resizing,
+    The inputs are the image, the expression's planes and, for the global generator, the region masks. Attention lies
+    in 0..1, colour in -1..1. The flow, in -2..2, is made from quarter-size features and refined from half-size ones, and grown
+    bilinearly, for muscles move smoothly; it starts near zero. The expression steers every normalisation behind the encoder.
+    The network halves twice, so height and width must be multiples of 4; it grows back by resizing,
     then convolving, which leaves no checkerboard, and joins the encoder's features of the same size.
 
-    >>> made = generator(32, 48, 5, 4, 1, "g")(keras.ops.zeros((1, 32, 48, 5)))
+    >>> made = generator(32, 48, 2, 0, 4, 1, "g")(keras.ops.zeros((1, 32, 48, 5)))
     >>> made["attention"].shape, made["color"].shape, made["flow"].shape
     (TensorShape([1, 32, 48, 1]), TensorShape([1, 32, 48, 3]), TensorShape([1, 32, 48, 2]))
     """
-    inputs = keras.Input((height, width, channels), name="inputs")
-    full = _convolve(inputs, filters, 1, "full")
-    half = _convolve(full, 2 * filters, 2, "half")
-    x = _convolve(half, 4 * filters, 2, "quarter")
+    inputs = keras.Input((height, width, 3 + labels + masks), name="inputs")
+    expression = inputs[:, 0, 0, 3 : 3 + labels]
+    full = _encode(inputs, filters, 1, "full")
+    half = _encode(full, 2 * filters, 2, "half")
+    x = _encode(half, 4 * filters, 2, "quarter")
     for block in range(blocks):
-        x = _residual(x, 4 * filters, f"block{block}")
-    heads = {"flow": _flow(x)} if flow else {}
-    x = layers.Concatenate(name="half_join")([layers.UpSampling2D(name="half_up")(x), half])
-    x = _convolve(x, 2 * filters, 1, "half_back")
-    x = layers.Concatenate(name="full_join")([layers.UpSampling2D(name="full_up")(x), full])
-    x = _convolve(x, filters, 1, "full_back")
+        x = _residual(x, expression, 4 * filters, f"block{block}")
+    coarse = _flow(x, 4, keras.initializers.RandomNormal(stddev=1e-3), "flow_coarse") if flow else None
+    x = _decode(x, half, expression, 2 * filters, "half")
+    fine = _flow(x, 2, "zeros", "flow_fine") if flow else None
+    heads = {"flow": layers.Add(dtype="float32", name="flow")([coarse, fine])} if flow else {}
+    x = _decode(x, full, expression, filters, "full")
     keep = keras.initializers.Constant(KEEP)
     heads["attention"] = layers.Conv2D(
         1, 3, padding="same", activation="sigmoid", bias_initializer=keep, dtype="float32", name="attention"

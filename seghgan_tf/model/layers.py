@@ -19,11 +19,37 @@ class InstanceNorm(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return the normalised images."""
-        mean, variance = tf.nn.moments(tf.cast(inputs, tf.float32), axes=(1, 2), keepdims=True)
-        scale = tf.math.rsqrt(variance + 1e-3) * tf.cast(self.gain, tf.float32)
-        return tf.cast(
-            tf.cast(inputs, tf.float32) * scale + (tf.cast(self.shift, tf.float32) - mean * scale), inputs.dtype
-        )
+        return normalised(inputs, tf.cast(self.gain, tf.float32), tf.cast(self.shift, tf.float32))
+
+
+@keras.saving.register_keras_serializable("seghgan")
+class ExpressionNorm(InstanceNorm):
+    """Instance normalisation whose scale and shift follow the expression asked for (Huang and Belongie 2017, equation 8).
+
+    Shapes: (B, H, W, C) and expression (B, N) in, (B, H, W, C) out. An expression that comes as planes is constant over the
+    image, and that is what a normalisation takes away; here it comes back. It starts as the plain one.
+    """
+
+    def build(self, inputs_shape: tuple[int | None, ...], expression_shape: tuple[int | None, ...]) -> None:
+        """Create the plain scale and shift, and what each entry of the expression adds to them."""
+        super().build(inputs_shape)
+        shape = (expression_shape[-1], inputs_shape[-1])
+        self.gain_asked = self.add_weight(name="gain_asked", shape=shape, initializer="zeros")
+        self.shift_asked = self.add_weight(name="shift_asked", shape=shape, initializer="zeros")
+
+    def call(self, inputs: tf.Tensor, expression: tf.Tensor) -> tf.Tensor:
+        """Return the normalised images."""
+        asked = tf.cast(expression, tf.float32)[:, None, None, :]
+        gain = tf.cast(self.gain, tf.float32) + asked @ tf.cast(self.gain_asked, tf.float32)
+        shift = tf.cast(self.shift, tf.float32) + asked @ tf.cast(self.shift_asked, tf.float32)
+        return normalised(inputs, gain, shift)
+
+
+def normalised(images: tf.Tensor, gain: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """Give each channel of each image (B, H, W, C) the mean `shift` and the deviation `gain`, which broadcast to it."""
+    mean, variance = tf.nn.moments(tf.cast(images, tf.float32), axes=(1, 2), keepdims=True)
+    scale = tf.math.rsqrt(variance + 1e-3) * gain
+    return tf.cast(tf.cast(images, tf.float32) * scale + (shift - mean * scale), images.dtype)
 
 
 def planes(vector: tf.Tensor, like: tf.Tensor) -> tf.Tensor:

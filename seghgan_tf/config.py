@@ -63,6 +63,8 @@ class ModelConfig(_Settings):
     """Global generator only; boxes around the regions; soft masks; soft masks through which the GAN trains the segmenter."""
     generator: Literal["field", "paint"] = "field"
     """What the generators return: attention, flow and paint; or no flow, which is GANimation's form."""
+    steering: Literal["norms", "planes"] = "norms"
+    """How the expression reaches the generators: through every normalisation behind the encoder, or as planes alone (GANimation)."""
     segmenter: str = "bisenet"
     """Architecture of the segmenter: `bisenet` or `unet`."""
     segmenter_width: PositiveInt = 64
@@ -113,13 +115,14 @@ class ModelConfig(_Settings):
     def from_stored(cls, values: Mapping[str, Any]) -> Self:
         """Read what was saved beside weights, by 0.1 too: its generators paint, and its pairs are compared at full size.
 
-        >>> ModelConfig.from_stored({"image_size": 64}).generator, ModelConfig.from_stored({"generator": "field"}).generator
-        ('paint', 'field')
+        >>> old = ModelConfig.from_stored({"image_size": 64})
+        >>> old.generator, old.steering, ModelConfig.from_stored({"generator": "field"}).generator
+        ('paint', 'planes', 'field')
         """
         if "generator" in values:
             return cls.model_validate(values)
         losses = {"paired_sizes": 1, **values.get("losses", {})}
-        return cls.model_validate({"generator": "paint", **values, "losses": losses})
+        return cls.model_validate({"generator": "paint", "steering": "planes", **values, "losses": losses})
 
     @property
     def space(self) -> ExpressionSpace:

@@ -3,7 +3,17 @@
 import numpy as np
 import tensorflow as tf
 
-from seghgan_tf.model.layers import InstanceNorm, cut, dilate, paste, planes, window_corner, window_indices
+from seghgan_tf.model.generator import generator
+from seghgan_tf.model.layers import (
+    ExpressionNorm,
+    InstanceNorm,
+    cut,
+    dilate,
+    paste,
+    planes,
+    window_corner,
+    window_indices,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -74,3 +84,32 @@ def test_instance_norm_normalises_each_image_alone():
 def test_a_mask_of_nan_still_gives_a_window_inside():
     corner = window_corner(np.full((1, 16, 16, 1), np.nan, "float32"), (8, 8), (0.5, 0.5)).numpy()
     assert corner.tolist() == [[0, 0]]
+
+
+def test_a_normalisation_takes_planes_away_and_steering_brings_the_expression_back():
+    image = RNG.normal(size=(2, 8, 8, 3)).astype("float32")
+    plain, steered = InstanceNorm(), ExpressionNorm()
+    asked = np.array([[0.2, 0.9], [1.0, 0.0]], "float32")
+    np.testing.assert_allclose(plain(image + planes(asked[:, :1], image)), plain(image), atol=1e-5)
+    np.testing.assert_array_equal(steered(image, asked), plain(image))
+    gain, shift = RNG.normal(size=(2, 2, 3)).astype("float32")
+    steered.gain_asked.assign(gain)
+    steered.shift_asked.assign(shift)
+    expected = plain(image).numpy() * (1 + asked @ gain)[:, None, None] + (asked @ shift)[:, None, None]
+    np.testing.assert_allclose(steered(image, asked), expected, atol=1e-5)
+
+
+def test_an_expression_reaches_the_middle_of_the_image_only_where_it_steers():
+    image = tf.constant(RNG.uniform(-1, 1, (1, 128, 128, 3)).astype("float32"))
+
+    def in_the_middle(steered):
+        network = generator(128, 128, 2, 0, 4, 1, "g", steered=steered)
+        for variable in network.variables:
+            if variable.path.endswith("_asked"):
+                variable.assign(RNG.normal(size=variable.shape))
+        heads = [network(tf.concat([image, planes(tf.constant([[u, 1 - u]]), image)], -1)) for u in (0.0, 1.0)]
+        change = tf.abs(heads[0]["color"] - heads[1]["color"])
+        return float(tf.reduce_max(change[:, 60:68, 60:68]) / tf.reduce_max(change))
+
+    assert in_the_middle(steered=True) > 0.5
+    assert in_the_middle(steered=False) < 0.2

@@ -18,6 +18,8 @@ def _encode(x: Any, width: int, stride: int, name: str) -> Any:
 
 def _change(x: Any, expression: Any, width: int, name: str) -> Any:
     x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    if expression is None:
+        return InstanceNorm(name=f"{name}_norm")(x)
     return ExpressionNorm(name=f"{name}_norm")(x, expression)
 
 
@@ -37,13 +39,22 @@ def _flow(x: Any, times: int, still: Any, name: str) -> Any:
 
 
 def generator(
-    height: int, width: int, labels: int, masks: int, filters: int, blocks: int, name: str, flow: bool = True
+    height: int,
+    width: int,
+    labels: int,
+    masks: int,
+    filters: int,
+    blocks: int,
+    name: str,
+    flow: bool = True,
+    steered: bool = True,
 ) -> keras.Model:
     """Build the network: (B, height, width, 3 + labels + masks) to attention (B, height, width, 1), colour (.., 3) and `flow` (.., 2).
 
     The inputs are the image, the expression's planes and, for the global generator, the region masks. Attention lies
     in 0..1, colour in -1..1. The flow, in -2..2, is made from quarter-size features and refined from half-size ones, and grown
-    bilinearly, for muscles move smoothly; it starts near zero. The expression steers every normalisation behind the encoder.
+    bilinearly, for muscles move smoothly; it starts near zero. Planes are constant, and a normalisation takes constants away
+    but near the border; `steered`, the expression comes back in every normalisation behind the encoder.
     The network halves twice, so height and width must be multiples of 4; it grows back by resizing,
     then convolving, which leaves no checkerboard, and joins the encoder's features of the same size.
 
@@ -52,7 +63,7 @@ def generator(
     (TensorShape([1, 32, 48, 1]), TensorShape([1, 32, 48, 3]), TensorShape([1, 32, 48, 2]))
     """
     inputs = keras.Input((height, width, 3 + labels + masks), name="inputs")
-    expression = inputs[:, 0, 0, 3 : 3 + labels]
+    expression = inputs[:, 0, 0, 3 : 3 + labels] if steered else None
     full = _encode(inputs, filters, 1, "full")
     half = _encode(full, 2 * filters, 2, "half")
     x = _encode(half, 4 * filters, 2, "quarter")

@@ -1,11 +1,15 @@
 """Training for real: every kind of model learns, saves and resumes; a run that is killed again and again ends as if it never was."""
 
 import json
+import multiprocessing
+import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 
+import keras
 import numpy as np
 import pytest
 
@@ -110,22 +114,21 @@ def test_three_replicas_of_a_batch_of_eight_equal_one():
     assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
 
 
-KILLED = """
-import os, random, signal, sys, threading
-from pathlib import Path
-import keras
-from seghgan_tf.training import run, workdir
-
 class Killer(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if self.model.steps_done - first == steps:
-            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    """Kill the process `delay` seconds after its `steps`-th step from `first` on."""
 
-config = workdir.Config.model_validate_json(sys.argv[1])
-folder, steps, delay = Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-first = max([int(path.stem.removeprefix("step-")) for path in workdir.checkpoints(folder)], default=0)
-run.train(config, folder, callbacks=(Killer(),))
-"""
+    def __init__(self, first, steps, delay):
+        super().__init__()
+        self.first, self.steps, self.delay = first, steps, delay
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.steps_done - self.first == self.steps:
+            threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+def train_until_killed(config, folder, steps, delay):
+    first = max([int(path.stem.removeprefix("step-")) for path in workdir.checkpoints(folder)], default=0)
+    training.train(config, folder, callbacks=(Killer(first, steps, delay),))
 
 
 @pytest.mark.slow
@@ -133,13 +136,14 @@ def test_twenty_kills_leave_the_weights_and_the_history_of_a_run_that_was_left_a
     settings = {"model.segmenter_steps": 90, "training.steps": 96, "training.evaluate_every": 3}
     config = tiny_run(records, **settings)
     chance = random.Random(SEED)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
     for _ in range(20):
-        moment = [str(chance.randint(1, 8)), str(chance.uniform(0.0, 0.2))]
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, config.model_dump_json(), str(tmp_path / "killed"), *moment],
-            capture_output=True, text=True, cwd=ROOT, check=False,
-        )  # fmt: skip
-        assert done.returncode in (-signal.SIGKILL, 0), done.stderr[-3000:]
+        arguments = (config, tmp_path / "killed", chance.randint(1, 8), chance.uniform(0.0, 0.2))
+        process = processes.Process(target=train_until_killed, args=arguments)
+        process.start()
+        process.join()
+        assert process.exitcode in (-signal.SIGKILL, 0)
     killed, whole = training.train(config, tmp_path / "killed"), training.train(config, tmp_path / "whole")
     for one, other in zip(
         [*killed.weights, *killed.optimizer.variables], [*whole.weights, *whole.optimizer.variables], strict=True

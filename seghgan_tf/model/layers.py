@@ -23,7 +23,7 @@ class InstanceNorm(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("seghgan")
-class ExpressionNorm(InstanceNorm):
+class ExpressionNorm(keras.layers.Layer):
     """Instance normalisation whose scale and shift follow the expression asked for (Huang and Belongie 2017, equation 8).
 
     Shapes: (B, H, W, C) and expression (B, N) in, (B, H, W, C) out. An expression that comes as planes is constant over the
@@ -32,8 +32,10 @@ class ExpressionNorm(InstanceNorm):
 
     def build(self, inputs_shape: tuple[int | None, ...], expression_shape: tuple[int | None, ...]) -> None:
         """Create the plain scale and shift, and what each entry of the expression adds to them."""
-        super().build(inputs_shape)
-        shape = (expression_shape[-1], inputs_shape[-1])
+        channels = inputs_shape[-1]
+        self.gain = self.add_weight(name="gain", shape=(channels,), initializer="ones")
+        self.shift = self.add_weight(name="shift", shape=(channels,), initializer="zeros")
+        shape = (expression_shape[-1], channels)
         self.gain_asked = self.add_weight(name="gain_asked", shape=shape, initializer="zeros")
         self.shift_asked = self.add_weight(name="shift_asked", shape=shape, initializer="zeros")
 

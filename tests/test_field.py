@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from seghgan_tf.model import SegHGAN
-from seghgan_tf.model.field import IDENTITY, apply_field, grow, limit, pack, warp
+from seghgan_tf.model.field import IDENTITY, REACH, apply_field, grow, limit, pack, warp
 from tests.conftest import TINY
 from tfrecords_tools.drawn_faces import draw_faces, sample_faces
 
@@ -82,6 +82,12 @@ def test_without_a_flow_no_pixel_moves():
     attention, color = tf.fill((1, 4, 4, 1), 0.25), tf.fill((1, 4, 4, 3), 0.8)
     image = tf.fill((1, 4, 4, 3), -0.4)
     np.testing.assert_allclose(apply_field(image, pack(attention, None, color)), 0.25 * -0.4 + 0.75 * 0.8, rtol=1e-6)
+
+
+def test_no_pixel_comes_from_farther_than_the_reach():
+    flow = tf.constant([2.0, -0.5]) * tf.ones((1, 4, 4, 2))
+    packed = pack(tf.ones((1, 4, 4, 1)), flow, tf.zeros((1, 4, 4, 3)))
+    np.testing.assert_allclose(packed[0, 0, 0, 1:3], [REACH, -0.5 * REACH])
 
 
 def test_gradients_of_the_edit_reach_the_segmenter_and_the_flow():

@@ -17,9 +17,9 @@ IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 def pack(attention: tf.Tensor, flow: tf.Tensor | None, color: tf.Tensor) -> tf.Tensor:
     """Join a generator's heads into a field (B, H, W, 6); without a flow no pixel moves, as in GANimation.
 
-    Shapes: attention (B, H, W, 1) in 0..1, flow (B, H, W, 2) in -1..1, of which 1 is `REACH`, color (B, H, W, 3) in -1..1.
+    Shapes: attention (B, H, W, 1) in 0..1, flow (B, H, W, 2), of which 1 is `REACH` and more is cut off, color (B, H, W, 3) in -1..1.
     """
-    flow = tf.zeros_like(color[..., :2]) if flow is None else REACH * flow
+    flow = tf.zeros_like(color[..., :2]) if flow is None else REACH * tf.clip_by_value(flow, -1.0, 1.0)
     return tf.concat([attention, flow, (1.0 - attention) * color], -1)
 
 

@@ -52,7 +52,7 @@ def generator(
     """Build the network: (B, height, width, 3 + labels + masks) to attention (B, height, width, 1), colour (.., 3) and `flow` (.., 2).
 
     The inputs are the image, the expression's planes and, for the global generator, the region masks. Attention lies
-    in 0..1, colour in -1..1. The flow, in -2..2, is made from quarter-size features and refined from half-size ones, and grown
+    in 0..1, colour in -1..1. The flow, in shares of `field.REACH`, is made from quarter-size features and refined from half-size ones, and grown
     bilinearly, for muscles move smoothly; it starts near zero. Planes are constant, and a normalisation takes constants away
     but near the border; `steered`, the expression comes back in every normalisation behind the encoder.
     The network halves twice, so height and width must be multiples of 4; it grows back by resizing,

@@ -38,21 +38,21 @@ class EditingModel(ClusterFit):
 
     def _build_networks(self) -> None:
         config, space, size = self.config, self.config.space, self.config.image_size
-        labels, form = space.size, (config.generator == "field", config.steering == "norms")
+        labels, form = space.size, {"flow": config.generator == "field", "steered": config.steering == "norms"}
         masks = 0 if config.regions == "none" else len(REGIONS)
         self.local_generators, self.local_critics, self.visible = {}, {}, {}
         with keras.name_scope("segmenter"):
             self.segmenter = segmenter_for(config).build(size, len(CLASSES), config.segmenter_width)
         with keras.name_scope("generator"):
             width, blocks = config.generator_width, config.generator_blocks
-            self.generator = generator(size, size, labels, masks, width, blocks, "generator", *form)
+            self.generator = generator(size, size, labels, masks, width, blocks, "generator", **form)
         with keras.name_scope("critic"):
             self.critic = critic(size, size, space.size, config.critic_width, "critic")
         for region, window in window_sizes(size).items() if masks else ():
             with keras.name_scope(f"generator_{region}"):
                 width, blocks = config.local_width, config.local_blocks
                 self.local_generators[region] = generator(
-                    *window, labels, 0, width, blocks, f"generator_{region}", *form
+                    *window, labels, 0, width, blocks, f"generator_{region}", **form
                 )
             with keras.name_scope(f"critic_{region}"):
                 self.local_critics[region] = critic(*window, space.size, config.critic_width, f"critic_{region}")

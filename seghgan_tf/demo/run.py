@@ -41,9 +41,9 @@ PRESET = "drawn-64"
 CHECKPOINT = checkpoint.CHECKPOINTS / f"{PRESET}.npz"
 LIMITS = {
     "miou": (">=", 0.80),
-    "edit_error_ratio": ("<=", 0.62),
-    "edit_error_ratio_384": ("<=", 0.68),
-    "emotion_error_ratio_384": ("<=", 0.74),
+    "edit_error_ratio": ("<=", 0.50),
+    "edit_error_ratio_384": ("<=", 0.60),
+    "emotion_error_ratio_384": ("<=", 0.65),
     "outside_change": ("<=", 0.02),
     "parity": ("<=", 1e-5),
 }

@@ -13,11 +13,11 @@ from PIL import Image
 from seghgan_tf.data.folder import Tally
 from seghgan_tf.data.schema import Face
 from seghgan_tf.frames import Matrix, crop, fits, similarity, square, warp, warp_mask
-from seghgan_tf.photos import MIN_SIDE
+from seghgan_tf.photos import MIN_SIDE, Rejected
 from seghgan_tf.regions import CLASSES
 from tfrecords_tools import align, images
 from tfrecords_tools.masks import Mask, read_mask
-from tfrecords_tools.photo import Photo, Reason, Rejected
+from tfrecords_tools.photo import Photo, Reason
 
 ALIGN = ("none", "landmarks", "mtcnn")
 FACES = ("largest", "all", "error")

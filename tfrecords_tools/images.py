@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from seghgan_tf import photos
-from tfrecords_tools.photo import Reason, Rejected
+from seghgan_tf.photos import Rejected
+from tfrecords_tools.photo import Reason
 
 MAX_BYTES = 1 << 30
 """Largest file that is read into memory."""

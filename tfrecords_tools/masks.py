@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from seghgan_tf.photos import BROKEN, check_sums, open_header
+from seghgan_tf.photos import BROKEN, Rejected, check_sums, open_header
 from seghgan_tf.regions import CLASSES
 from tfrecords_tools.images import read_file
-from tfrecords_tools.photo import Photo, Reason, Reject, Rejected, readable
+from tfrecords_tools.photo import Photo, Reason, Reject, readable
 
 Mask = NDArray[np.uint8]
 

@@ -14,10 +14,11 @@ import tensorflow as tf
 from seghgan_tf.data.folder import SPLITS, Tally, describe, shard_entry, shard_name, storable, write_dataset_json
 from seghgan_tf.data.schema import Face, encode_face
 from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS
+from seghgan_tf.photos import Rejected
 from tfrecords_tools.actions import Actions, ActionTable
 from tfrecords_tools.convert.local import map_in_processes
 from tfrecords_tools.images import encode_image
-from tfrecords_tools.photo import Photo, Reject, Rejected
+from tfrecords_tools.photo import Photo, Reject
 from tfrecords_tools.portraits import framed
 from tfrecords_tools.readers import read_dataset
 from tfrecords_tools.sitters import Made, find_sitters, make_sitting, sittings

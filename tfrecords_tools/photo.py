@@ -6,8 +6,6 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from seghgan_tf.photos import Rejected as Rejected
-
 
 class Reason(enum.StrEnum):
     """Why a file or a row of annotations was rejected."""

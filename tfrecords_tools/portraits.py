@@ -10,12 +10,13 @@ from PIL import Image
 
 from seghgan_tf.expressions import AUS
 from seghgan_tf.frames import similarity, warp
+from seghgan_tf.photos import Rejected
 from seghgan_tf.regions import CLASSES
 from tfrecords_tools import align, images
 from tfrecords_tools.contours import contour_mask, sharpen_hair
 from tfrecords_tools.lessons import Look
 from tfrecords_tools.muscles import Points, contract
-from tfrecords_tools.photo import Reason, Rejected
+from tfrecords_tools.photo import Reason
 from tfrecords_tools.readers.london import read_points
 from tfrecords_tools.taught import carry_points, lids_narrowed, show, teach_flow
 from tfrecords_tools.teeth import Teeth, cut_teeth, fill_mouth, find_teeth, open_mask

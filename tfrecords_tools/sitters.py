@@ -8,10 +8,11 @@ import numpy as np
 from seghgan_tf.data.folder import Tally
 from seghgan_tf.data.schema import Face
 from seghgan_tf.expressions import EMOTIONS
+from seghgan_tf.photos import Rejected
 from tfrecords_tools.faces import encode_mask
 from tfrecords_tools.images import encode_image
 from tfrecords_tools.lessons import Look, lessons
-from tfrecords_tools.photo import Photo, Reject, Rejected
+from tfrecords_tools.photo import Photo, Reject
 from tfrecords_tools.portraits import FINE, Sitter, lend_teeth, reduced, sit, turn
 
 MEASURED = ("AU12", "AU25", "AU26")

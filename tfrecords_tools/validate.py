@@ -13,13 +13,13 @@ from seghgan_tf.data.folder import SPLITS, read_dataset_json, read_shard, split_
 from seghgan_tf.data.schema import Face, decode_mask
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
 from seghgan_tf.files import sha256
-from seghgan_tf.photos import BROKEN
+from seghgan_tf.photos import BROKEN, Rejected
 from seghgan_tf.regions import CLASSES
 from tfrecords_tools.census import digest_of, open_census
 from tfrecords_tools.convert.local import map_in_processes
 from tfrecords_tools.convert.shard import JOURNAL
 from tfrecords_tools.masks import LIKE, LIKE_ONE, LIKE_SEEN, relations
-from tfrecords_tools.photo import Reason, Rejected
+from tfrecords_tools.photo import Reason
 
 LISTED = 10_000
 """Problems that are listed; further ones are counted, so that memory stays bounded in a folder where all is wrong."""

@@ -9,13 +9,14 @@ from skimage import data
 
 from seghgan_tf import frames
 from seghgan_tf.data.folder import Tally
+from seghgan_tf.photos import Rejected
 from tests.data_tools import layouts
 from tests.data_tools.test_readers import reasons, records
 from tfrecords_tools import align
 from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing, make_faces
-from tfrecords_tools.photo import Photo, Reason, Rejected
+from tfrecords_tools.photo import Photo, Reason
 from tfrecords_tools.validate import validate
 
 FRAME = np.array(frames.FRAME)

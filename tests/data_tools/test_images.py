@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seghgan_tf.photos import Rejected
 from tfrecords_tools.images import encode_image, open_picture, read_file
-from tfrecords_tools.photo import Reason, Rejected
+from tfrecords_tools.photo import Reason
 
 LIMIT = 10_000
 RED = np.full((20, 30, 3), (200, 40, 10), np.uint8)

@@ -11,9 +11,10 @@ import tensorflow as tf
 from seghgan_tf.data.folder import Tally, shard_entry, shard_name
 from seghgan_tf.data.schema import encode_face
 from seghgan_tf.files import sync, write_atomically
+from seghgan_tf.photos import Rejected
 from tfrecords_tools.convert.plan import PLAN, Plan, raise_reject
 from tfrecords_tools.faces import Picturing, make_faces
-from tfrecords_tools.photo import Reject, Rejected, brief, readable
+from tfrecords_tools.photo import Reject, brief, readable
 
 JOURNAL = ".journal"
 """Folder beside the shards that holds the plan and what is done, until all is."""

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from seghgan_tf.expressions import EMOTIONS
-from seghgan_tf.photos import BROKEN
+from seghgan_tf.photos import BROKEN, Rejected
 from tfrecords_tools.images import read_file
-from tfrecords_tools.photo import Note, Photo, Reason, Reject, Rejected, readable
+from tfrecords_tools.photo import Note, Photo, Reason, Reject, readable
 from tfrecords_tools.readers.files import find, is_picture
 from tfrecords_tools.tables import SURPLUS, Row, read_table
 

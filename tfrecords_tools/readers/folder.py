@@ -7,8 +7,9 @@ from pathlib import Path
 
 from seghgan_tf.data.folder import SPLITS
 from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY
+from seghgan_tf.photos import Rejected
 from tfrecords_tools.masks import ORDERS, checked
-from tfrecords_tools.photo import Photo, Reason, Reject, Rejected, readable
+from tfrecords_tools.photo import Photo, Reason, Reject, readable
 from tfrecords_tools.readers.files import find, image_files
 from tfrecords_tools.tables import SURPLUS, Row, read_table
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seghgan_tf.expressions import EMOTIONS
+from seghgan_tf.photos import Rejected
 from tfrecords_tools.images import read_size
-from tfrecords_tools.photo import Photo, Reason, Reject, Rejected, readable
+from tfrecords_tools.photo import Photo, Reason, Reject, readable
 from tfrecords_tools.readers.files import is_picture
 from tfrecords_tools.tables import read_table
 

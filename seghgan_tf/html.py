@@ -5,7 +5,7 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seghgan_tf.pictures import Pixels, png
+from seghgan_tf.photos import Pixels, to_png
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5c6675; --line: #d9dee6; --page: #fbfcfe; --card: #fff; --a: #2563c9; --b: #c2571a; }
@@ -51,7 +51,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def picture(pixels: Pixels, alt: str) -> Markup:
     """Return pixels as an embedded PNG with nothing around it."""
     return Markup(
-        f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png(pixels)).decode()}">'
+        f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(to_png(pixels, 6)).decode()}">'
     )
 
 

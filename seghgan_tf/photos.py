@@ -96,10 +96,10 @@ def centre_square(pixels: Pixels, size: int) -> NDArray[np.float32]:
     return np.asarray(square, np.float32) / 127.5 - 1.0
 
 
-def to_png(pixels: Pixels) -> bytes:
-    """Encode (H, W, 3) or (H, W) pixels as a PNG, fast rather than small."""
+def to_png(pixels: Pixels, effort: int = 1) -> bytes:
+    """Encode (H, W, 3) or (H, W) pixels as a PNG, fast rather than small; `effort` is 0 to 9."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=effort)
     return buffer.getvalue()
 
 

@@ -1,11 +1,9 @@
 """Pictures of arrays: images to bytes, masks in colour, grids."""
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from seghgan_tf.regions import PALETTE
 
@@ -36,21 +34,15 @@ def gray(values: NDArray[np.float32]) -> Pixels:
     return np.repeat(np.clip(np.round(np.asarray(values) * 255), 0, 255).astype(np.uint8), 3, axis=-1)
 
 
-def grid(rows: Sequence[Sequence[Pixels]], gap: int = 2) -> Pixels:
-    """Lay equally large images out in rows on white, `gap` pixels apart."""
+GAP = 2
+"""Pixels between the images of a grid."""
+
+
+def grid(rows: Sequence[Sequence[Pixels]]) -> Pixels:
+    """Lay equally large images out in rows on white."""
     height, width = rows[0][0].shape[:2]
-    canvas = np.full((len(rows) * (height + gap) - gap, max(map(len, rows)) * (width + gap) - gap, 3), 255, np.uint8)
+    canvas = np.full((len(rows) * (height + GAP) - GAP, max(map(len, rows)) * (width + GAP) - GAP, 3), 255, np.uint8)
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            canvas[i * (height + gap) :, j * (width + gap) :][:height, :width] = image
+            canvas[i * (height + GAP) :, j * (width + GAP) :][:height, :width] = image
     return canvas
-
-
-def png(pixels: Pixels, zoom: int = 1) -> bytes:
-    """Encode (H, W, 3) pixels as a PNG, enlarged by a whole factor."""
-    image = Image.fromarray(pixels)
-    if zoom > 1:
-        image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -126,10 +126,10 @@ def from_definitions(definitions: Mapping[str, Any]) -> dict[str, Signature]:
     }
 
 
-def message_bytes(image_size: int, batch: int = 8) -> int:
-    """Return the message limit both sides use: `batch` float images or one photo of 32 MiB, and 1 MiB of room.
+def message_bytes(image_size: int) -> int:
+    """Return the message limit both sides use: 8 float images or one photo of 32 MiB, and 1 MiB of room.
 
     >>> message_bytes(128) >> 20
     33
     """
-    return max(batch * image_size * image_size * 3 * 4, 32 << 20) + (1 << 20)
+    return max(8 * image_size * image_size * 3 * 4, 32 << 20) + (1 << 20)

@@ -1,6 +1,5 @@
 """Write drawn faces: a folder of TFRecords with exact masks and true pairs, and a contact sheet to look at."""
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from seghgan_tf.data.folder import (
 )
 from seghgan_tf.data.schema import Face, encode_face
 from seghgan_tf.expressions import AU_NAMES, AUS, EMOTION_AUS, MAX_INTENSITY
+from seghgan_tf.photos import to_png
 from seghgan_tf.pictures import color_mask
 from tfrecords_tools.drawn_faces import draw_faces, sample_aus, sample_faces
 
@@ -129,12 +129,6 @@ def _existing(output: Path, request: dict[str, Any]) -> dict[str, Any] | None:
     return found
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()
-
-
 def _write_chunk(
     writer: Any, tally: Tally, split: str, seed: int, span: tuple[int, int], size: int, pairs: bool
 ) -> None:
@@ -147,9 +141,9 @@ def _write_chunk(
     for i in range(stop - start):
         name = f"{split}-{start + i:06d}"
         face = Face(
-            image_id=name, image=_png(images[i]), image_format="png", height=size, width=size, source="drawn",
-            subject_id=f"drawn-{seed}-{start + i}", mask=_png(masks[i]), aus=_named(aus[i]),
-            target_image=None if targets is None else _png(targets[i]), target_aus=_named(target_aus[i]) if pairs else None,
+            image_id=name, image=to_png(images[i], 6), image_format="png", height=size, width=size, source="drawn",
+            subject_id=f"drawn-{seed}-{start + i}", mask=to_png(masks[i], 6), aus=_named(aus[i]),
+            target_image=None if targets is None else to_png(targets[i], 6), target_aus=_named(target_aus[i]) if pairs else None,
         )  # fmt: skip
         writer.write(encode_face(face))
         tally.add(face)

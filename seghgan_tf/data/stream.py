@@ -51,7 +51,6 @@ class Batching:
     balanced: bool = False
     cache: bool = False
     deterministic: bool = False
-    drop_remainder: bool = False
     workers: int = 0
     input_context: tf.distribute.InputContext | None = None
     people: bool = False
@@ -151,11 +150,10 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
         examples = kept
     if not cache:
         examples = decode(examples)
-    batches = examples.batch(batch_size, drop_remainder=training or how.drop_remainder)
+    batches = examples.batch(batch_size, drop_remainder=training)
     batches = _as_floats(batches, how.augment if training else None, how.seed + 7919 * how.share[1], how.start)
     if not training and how.share == (1, 0) and usable is not None:
-        rest = usable % batch_size != 0 and not how.drop_remainder
-        batches = batches.apply(tf.data.experimental.assert_cardinality(usable // batch_size + rest))
+        batches = batches.apply(tf.data.experimental.assert_cardinality(-(-usable // batch_size)))
     options = tf.data.Options()
     options.deterministic = deterministic
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)

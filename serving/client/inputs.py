@@ -42,9 +42,8 @@ def photo_bytes(image: Image) -> bytes:
 
 def pixels(image: Image, size: int) -> np.ndarray:
     """Return float32 pixels (size, size, 3) in [-1, 1]; files and PIL images lose what lies outside their centre square."""
-    if isinstance(image, (bytes, bytearray)) or hasattr(image, "save"):
-        is_file = isinstance(image, (bytes, bytearray))
-        upright = photos.read(bytes(image)).pixels if is_file else photos.image_pixels(image)
+    if is_photo(image):
+        upright = photos.image_pixels(image) if hasattr(image, "save") else photos.read(bytes(image)).pixels
         return photos.centre_square(upright, size)
     array = np.asarray(image)
     if array.shape != (size, size, 3) or array.dtype not in (np.uint8, np.float32):

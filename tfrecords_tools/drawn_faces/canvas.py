@@ -98,8 +98,7 @@ class Canvas:
         """Return the pixels around a box of half-size (rx, ry) at (x, y) of the surface's (or the head's) frame."""
         face = self.face
         if surface:
-            bridge = max(1 - x * x * 160 - (y - 0.12) * (y - 0.12) * 60, 0.0)
-            near = 0.24 * max(1 - x * x * 13 - (y - 0.02) * (y - 0.02) * 5.2, 0.0) + 0.05 * bridge * bridge
+            near = float(self.depth(x, y))
             x, y, rx, ry = x + face.yaw * near, y + face.pitch * near, rx * 1.12 + 0.012, ry * 1.12 + 0.012
         square = face.scale * face.scale
         column = ((self.cos * x - self.sin * y) * square + face.shift_x + 0.5) * self.size

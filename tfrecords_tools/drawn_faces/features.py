@@ -25,7 +25,7 @@ def eye(canvas: Canvas, g: SimpleNamespace, side: int) -> None:
     lash = (0.007 + 0.004 * face.lashes) * (0.6 + 0.4 * np.clip(t + 0.6, 0, 1)) + 0.005 * g.shut
     line = inside(np.maximum(np.maximum(high - lash - v, v - np.maximum(low, high) - 0.002), beyond - 0.003))
     opening = inside(np.maximum(np.maximum(high - v, v - low), beyond)) * float(g.shut < 0.97)
-    _lid(canvas, g, side, window, u, v, t, high)
+    _lid(canvas, g, window, u, v, t, high)
     canvas.paint(window, line * (0.72 + 0.28 * face.lashes), INK, kind, gloss=0.05)
     _ball(canvas, g, side, window, u, v, high, opening, kind)
     rim = np.maximum(1 - np.abs(v - low - 0.0025) / 0.005, 0) * (np.abs(t) < 0.95)
@@ -33,14 +33,7 @@ def eye(canvas: Canvas, g: SimpleNamespace, side: int) -> None:
 
 
 def _lid(
-    canvas: Canvas,
-    g: SimpleNamespace,
-    side: int,
-    window: tuple,
-    u: np.ndarray,
-    v: np.ndarray,
-    t: np.ndarray,
-    high: np.ndarray,
+    canvas: Canvas, g: SimpleNamespace, window: tuple, u: np.ndarray, v: np.ndarray, t: np.ndarray, high: np.ndarray
 ) -> None:
     """Paint the upper lid's skin and its crease; a shut eye shows the whole lid."""
     face = canvas.face

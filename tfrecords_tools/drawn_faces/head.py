@@ -227,7 +227,7 @@ def hat(canvas: Canvas) -> None:
     face = canvas.face
     x, y = canvas.hx, canvas.hy
     colour = linear(face.hat_colour)
-    rim_y = [-0.225, -0.225, -0.225][face.hat - 1] + 0.3 * x * x - 0.1 * face.pitch
+    rim_y = -0.225 + 0.3 * x * x - 0.1 * face.pitch
     half = face.face_width + 0.035
     up = np.maximum(-0.12 - y, 0) / 0.37
     cover = inside(np.maximum(np.square(x / half) + up * up * up - 1, (y - rim_y) * 6))

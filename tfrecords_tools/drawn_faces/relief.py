@@ -12,23 +12,16 @@ CHIN = (
 """Where the chin puckers, around the middle of its boss."""
 
 
-def bump(
-    canvas: Canvas, relief: np.ndarray, x: float, y: float, rx: float, ry: float, height: float, turn: float = 0.0
-) -> None:
-    """Add a smooth hill (or hollow) of half-size (rx, ry), turned by `turn` radians, to the relief."""
+def bump(canvas: Canvas, relief: np.ndarray, x: float, y: float, rx: float, ry: float, height: float) -> None:
+    """Add a smooth hill (or hollow) of half-size (rx, ry) to the relief."""
     if abs(height) < 1e-5:
         return
-    reach = max(rx, ry) if turn else 0.0
-    window = canvas.window(x, y, max(rx, reach), max(ry, reach))
-    u, v = canvas.x[window] - x, canvas.y[window] - y
-    if turn:
-        c, s = float(np.cos(turn)), float(np.sin(turn))
-        u, v = c * u + s * v, c * v - s * u
-    relief[window] += height * dome(u / rx, v / ry)
+    window = canvas.window(x, y, rx, ry)
+    relief[window] += height * dome((canvas.x[window] - x) / rx, (canvas.y[window] - y) / ry)
 
 
 def stroke(
-    canvas: Canvas, start: tuple[float, float], end: tuple[float, float], bend: float, width: float, taper: float = 1.0
+    canvas: Canvas, start: tuple[float, float], end: tuple[float, float], bend: float, width: float
 ) -> tuple[Window, np.ndarray]:
     """Return the window and soft profile (0..1) of a line from `start` to `end` that bows by `bend` (to its right if positive)."""
     (x0, y0), (x1, y1) = start, end
@@ -42,7 +35,7 @@ def stroke(
     off = (v * along_x - u * along_y) - bend * middle
     beyond = (u * along_x + v * along_y) - s * length
     half = max(width, 0.9 * canvas.pixel)
-    thin = half * (1 - taper + taper * np.sqrt(middle)) + 1e-4
+    thin = half * np.sqrt(middle) + 1e-4
     profile = np.maximum(1 - (off * off + beyond * beyond) / (thin * thin), 0)
     return window, profile * np.minimum(1.8 * middle + 0.1, 1) * (width / half)
 

@@ -9,7 +9,9 @@ session, as TensorFlow Serving has it, and goes when that session is closed.
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serving.server.settings import CONFIG
+from seghgan_tf.machine import cores
+from serving import messages
+from serving.server.settings import CONFIG, read_message
 
 BATCH_SIZE = "batch_size"
 """Name of the extra output of a batched signature."""
@@ -30,17 +32,7 @@ def read_batching(path: Path | str = CONFIG / "batching_parameters.pbtxt") -> Ba
 
     Without `allowed_batch_sizes` no batch is padded. Where the file leaves `num_batch_threads` out, it is the number of cores, and `max_enqueued_batches` follows it.
     """
-    from google.protobuf import text_format
-
-    from seghgan_tf.machine import cores
-    from serving import messages
-
-    try:
-        parsed = text_format.Parse(Path(path).read_text(), messages.BatchingParameters())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"`batching_parameters_file` must hold BatchingParameters ({error}). Received: {path}"
-        ) from error
+    parsed = read_message(path, messages.BatchingParameters, "batching_parameters_file")
     if parsed.pad_variable_length_inputs:
         raise ValueError("`pad_variable_length_inputs` must be false because images have one size. Received: true")
 

@@ -260,26 +260,23 @@ class Engine:
         return self.settings.max_message_bytes or largest
 
     def _gauges(self) -> Iterator[Metric]:
-        yield gauge("seghgan_in_flight", "Requests that run now.", [], [((), self.admission.inside)])
-        yield gauge("seghgan_limit", "Requests that may run at once now.", [], [((), self.admission.limit.now)])
-        yield gauge("seghgan_waiting", "Requests that wait for a place.", [], [((), self.admission.queued)])
-        yield gauge("seghgan_ready", "1 while every model and label answers.", [], [((), float(self.ready()))])
+        watching = "0 once new versions and labels are not looked for any more."
+        for name, text, value in (
+            ("seghgan_in_flight", "Requests that run now.", self.admission.inside),
+            ("seghgan_limit", "Requests that may run at once now.", self.admission.limit.now),
+            ("seghgan_waiting", "Requests that wait for a place.", self.admission.queued),
+            ("seghgan_ready", "1 while every model and label answers.", self.ready()),
+            ("seghgan_photo_bytes", "Memory that photos hold while they are edited.", self.memory.held),
+            ("seghgan_watching", watching, self.watcher.alive),
+        ):
+            yield gauge(name, text, [], [((), float(value))])
         names = self.models.names
         states = [((name, str(v.version)), float(v.state)) for name in names for v in self.models.versions(name)]
-        yield gauge(
-            "seghgan_photo_bytes", "Memory that photos hold while they are edited.", [], [((), self.memory.held)]
-        )
         yield gauge("seghgan_version_state", "State of a version (30 is AVAILABLE).", ["model", "version"], states)
         failed = [
             ((name, str(v.version)), float(bool(v.message))) for name in names for v in self.models.versions(name)
         ]
         yield gauge("seghgan_version_failed", "1 where a version could not be loaded.", ["model", "version"], failed)
-        yield gauge(
-            "seghgan_watching",
-            "0 once new versions and labels are not looked for any more.",
-            [],
-            [((), self.watcher.alive)],
-        )
         sizes = [
             ((name, str(version), key, str(size)), float(count))
             for name in names

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
-from serving.server import tls
+from serving.server import logs, tls
 from serving.server.engine import SHED, Engine
 from serving.server.errors import ServingError, invalid
 from serving.server.grpc_services import Call, Services
@@ -37,13 +36,6 @@ def _trailing(request_id: str, error: ServingError | None, compatible: bool) -> 
     return tuple(metadata)
 
 
-def _request_id(context: grpc.aio.ServicerContext) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == "x-request-id" and isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable():
-            return value
-    return uuid.uuid4().hex
-
-
 async def _received(engine: Engine, method: str, context: grpc.aio.ServicerContext) -> bytes:
     async def read() -> bytes:
         message = await context.read()
@@ -62,7 +54,8 @@ def _handler(engine: Engine, method: str, function: Method) -> grpc.RpcMethodHan
         start = time.monotonic()
         remaining = context.time_remaining()
         deadline = None if remaining is None or remaining > 1e8 else start + remaining
-        call = Call(context, _request_id(context), deadline)
+        given = dict(context.invocation_metadata() or ()).get("x-request-id", "")
+        call = Call(context, logs.request_id(str(given)), deadline)
         fields: dict[str, Any] = {"method": method, "request_id": call.request_id}
         try:
             if settings.client_identities and not tls.identities(context) & set(settings.client_identities):

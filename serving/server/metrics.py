@@ -7,6 +7,9 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from serving import messages
+from serving.server.settings import read_message
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PATH = "/monitoring/prometheus/metrics"
 
@@ -116,16 +119,7 @@ def gauge(name: str, text: str, labels: list[str], rows: Iterable[tuple[tuple[st
 
 def metrics_path(config_file: Path | None) -> str | None:
     """Return the path that a `monitoring.config` gives the metrics, None where it shows none."""
-    from google.protobuf import text_format
-
-    from serving import messages
-
     if config_file is None:
         return None
-    try:
-        parsed = text_format.Parse(Path(config_file).read_text(), messages.MonitoringConfig())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"`monitoring_config_file` must hold a MonitoringConfig ({error}). Received: {config_file}"
-        ) from error
+    parsed = read_message(config_file, messages.MonitoringConfig, "monitoring_config_file")
     return (parsed.prometheus_config.path or PATH) if parsed.prometheus_config.enable else None

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from serving.server.settings import read_message
+
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 LABEL = re.compile(r"[A-Za-z0-9_]{1,100}")
 
@@ -26,14 +28,9 @@ class ServedModel(NamedTuple):
 
 def read_models(path: Path | str) -> dict[str, ServedModel]:
     """Read TensorFlow Serving's `models.config` (text form of ModelServerConfig); ValueError where it is not one."""
-    from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
-    try:
-        parsed = text_format.Parse(Path(path).read_text(), model_server_config_pb2.ModelServerConfig())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ValueError(f"`model_config_file` must hold a ModelServerConfig ({error}). Received: {path}") from error
-    return parse_models(parsed)
+    return parse_models(read_message(path, model_server_config_pb2.ModelServerConfig, "model_config_file"))
 
 
 def parse_models(config: Any) -> dict[str, ServedModel]:

@@ -12,7 +12,6 @@ import logging
 import math
 import re
 import time
-import uuid
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from seghgan_tf.expressions import ExpressionSpace
-from serving.server import replies, rest_json
+from serving.server import logs, replies, rest_json
 from serving.server.engine import SHED, Engine, Prediction, Question
 from serving.server.errors import ServingError, invalid
 from serving.server.metrics import CONTENT_TYPE
@@ -103,7 +102,7 @@ class Rest:
                 manifest["model"] = {"units": space.units(), "emotions": space.emotions(), **manifest["model"]}
                 served = {"model": name, "version": servable.version, "server": "embedded"}
         except ServingError as error:
-            return _refusal(error, uuid.uuid4().hex)
+            return _refusal(error, logs.request_id(""))
         return _json(200, orjson.dumps(manifest | {"served": served}))
 
     def _page_model(self) -> str:
@@ -111,7 +110,7 @@ class Rest:
         return names[0] if len(names) == 1 else self.settings.model_name
 
     async def _api(self, request: Request) -> Response:
-        request_id = _request_id(request)
+        request_id = logs.request_id(request.headers.get("x-request-id", ""))
         try:
             return await self._answer(request, request_id)
         except ServingError as error:
@@ -216,11 +215,6 @@ def _metadata_json(reply: Any) -> bytes:
     reply.metadata["signature_def"].Unpack(signatures)
     spec = {"name": reply.model_spec.name, "signature_name": "", "version": str(reply.model_spec.version.value)}
     return orjson.dumps({"model_spec": spec, "metadata": {"signature_def": _dict(signatures)}})
-
-
-def _request_id(request: Request) -> str:
-    given = request.headers.get("x-request-id", "")
-    return given if 0 < len(given) <= 64 and given.isascii() and given.isprintable() else uuid.uuid4().hex
 
 
 def _json(code: int, body: bytes, request_id: str = "") -> Response:

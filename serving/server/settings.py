@@ -9,6 +9,16 @@ from typing import Annotated, Any, get_args
 CONFIG = Path(__file__).parents[1] / "config"
 
 
+def read_message(path: Path | str, kind: Any, setting: str) -> Any:
+    """Return the `kind` of protocol message that a file holds in text form; ValueError that names `setting` where it holds none."""
+    from google.protobuf import text_format
+
+    try:
+        return text_format.Parse(Path(path).read_text(), kind())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ValueError(f"`{setting}` must hold {kind.DESCRIPTOR.name} ({error}). Received: {path}") from error
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What the server is started with; ValueError where two settings contradict each other."""

@@ -63,8 +63,8 @@ def _editor(
     if server is None:
         return Editor.from_preset(preset or PRESET)
     from seghgan_tf.expressions import expression_space, labelled_space
+    from seghgan_tf.regions import COLUMNS
     from serving.client import SegHGANClient
-    from serving.signature import REGIONS
 
     client = SegHGANClient(server, model=model, **about())
     served = client.served()
@@ -73,7 +73,7 @@ def _editor(
         raise typer.BadParameter(
             f"--space must have the model's {served.expression_size} labels. Received: {expression.size}, {space}"
         )
-    description = {"image_size": served.image_size, "regions": REGIONS, "expression": expression.to_json()}
+    description = {"image_size": served.image_size, "regions": COLUMNS, "expression": expression.to_json()}
     return Editor(
         description,
         lambda signature, inputs: client.predict(signature, inputs).outputs,

@@ -11,6 +11,7 @@ from PIL import Image
 from seghgan_tf.expressions import ExpressionSpace
 from seghgan_tf.frames import Matrix, square
 from seghgan_tf.photos import MIN_SIDE, Photo, Pixels, centre_square, read, to_png
+from seghgan_tf.regions import region_limits
 from seghgan_tf.saving import encoded
 from serving.bundle.manifest import verify, versions
 
@@ -222,7 +223,7 @@ class Editor:
         inputs = {
             "image_bytes": _one(to_png(cut)),
             "expression": np.asarray([target], np.float32),
-            "regions": np.asarray([region_limits(self.regions, regions)], np.float32),
+            "regions": np.asarray([region_limits(regions, self.regions)], np.float32),
             "jpeg_quality": np.zeros(1, np.int32),
         }
         if self.finds_faces:
@@ -277,15 +278,3 @@ def target_expression(
         for label, value in asked.items()
     }
     return space.vector(base | values)
-
-
-def region_limits(names: Sequence[str], regions: Sequence[str] | None) -> list[float]:
-    """Return the `regions` input of an edit: the whole image where `regions` is None, else the chosen regions, which may be none.
-
-    >>> region_limits(("whole", "eyes", "nose", "mouth"), ["mouth"])
-    [0.0, 0.0, 0.0, 1.0]
-    """
-    unknown = sorted(set(regions or ()) - set(names))
-    if unknown:
-        raise ValueError(f"`regions` must be among {', '.join(names[1:])}. Received: {', '.join(unknown)}")
-    return [float(name in (("whole",) if regions is None else regions)) for name in names]

@@ -1,5 +1,6 @@
 """The 19 face classes, the regions made of them, and how a mirror changes them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 CLASSES = (
@@ -48,6 +49,23 @@ REGIONS = {
     ),
 }  # fmt: skip
 """The regions, in the order the generators see them."""
+
+COLUMNS = ("whole", *REGIONS)
+"""Columns of an edit's `regions`: 1 where the edit may change the picture; `whole` lifts every limit."""
+
+
+def region_limits(regions: Sequence[str] | None, columns: Sequence[str] = COLUMNS) -> list[float]:
+    """Return the `regions` of an edit, a number a column: `whole` where they are None, else those named, which may be none.
+
+    Raises ValueError for an unknown one.
+
+    >>> region_limits(["mouth"])
+    [0.0, 0.0, 0.0, 1.0]
+    """
+    chosen = columns[:1] if regions is None else regions
+    if unknown := sorted(set(chosen) - set(columns)):
+        raise ValueError(f"`regions` must be among {', '.join(columns[1:])}. Received: {', '.join(unknown)}")
+    return [float(name in chosen) for name in columns]
 
 
 def mirrored_classes() -> tuple[int, ...]:

@@ -7,10 +7,9 @@ import tensorflow as tf
 
 from seghgan_tf.detector import MAX_FACES, Detector
 from seghgan_tf.model import SegHGAN
-from seghgan_tf.model.inference import REGION_NAMES
 from seghgan_tf.photo_graph import decode, edited, encode, found_faces, is_given, largest_face, place, square
 from seghgan_tf.photos import MAX_PIXELS
-from seghgan_tf.regions import CLASSES, LABEL_ORDER
+from seghgan_tf.regions import CLASSES, COLUMNS, LABEL_ORDER
 
 
 def functions(model: SegHGAN, detector: Detector) -> dict[str, Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]]:
@@ -72,7 +71,7 @@ def describe(model: SegHGAN) -> dict[str, Any]:
     space = model.config.space
     return {
         "image_size": model.config.image_size,
-        "regions": list(REGION_NAMES),
+        "regions": list(COLUMNS),
         "classes": list(CLASSES),
         "label_order": LABEL_ORDER,
         "expression": space.to_json(),

@@ -7,11 +7,8 @@ the batch dimension first, so that requests can be batched; every input must be 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from seghgan_tf.regions import REGIONS as PARTS
+from seghgan_tf.regions import COLUMNS
 from serving import tensors
-
-REGIONS = ("whole", *PARTS)
-"""Columns of `regions`: 1 where the edit may change the picture; `whole` lifts every limit."""
 
 FACES = 16
 """Most faces of a photo that `locate` answers with, the largest first; rows of score 0 are none."""
@@ -47,7 +44,7 @@ class Signature(NamedTuple):
     outputs: dict[str, Spec]
 
 
-def signatures(image_size: int, expression_size: int, regions: int = len(REGIONS)) -> dict[str, Signature]:
+def signatures(image_size: int, expression_size: int, regions: int = len(COLUMNS)) -> dict[str, Signature]:
     """Return every signature of a model for images of `image_size` px and expressions of `expression_size` numbers.
 
     `regions` counts the columns of the regions input, `whole` included.

@@ -31,14 +31,14 @@ TOYS = {
         {"seghgan_tf/regions.py": ('    "nose": Region(', '    "ears": Region(_ids("l_ear", "r_ear"), (0.25, 0.75), (0.5, 0.5), ()),\n')},
         """
 from seghgan_tf.signatures import describe
-from seghgan_tf.model.inference import REGION_NAMES
+from seghgan_tf.regions import COLUMNS
 from seghgan_tf.training import health
 from serving import signature
 model, history = trained()
 assert "ears" in model.local_generators and "ears" in model.local_critics
 assert np.isfinite(history["area_ears"]).all()
 assert health.warnings([{"area_ears": 0.0}]), "the recorder warns of it"
-assert "ears" in describe(model)["regions"] and "ears" in signature.REGIONS
+assert "ears" in describe(model)["regions"] and "ears" in COLUMNS
 assert signature.model_signatures(describe(model))["segment"].outputs["regions"].shape[-1] == 4
 image = np.zeros((1, 32, 32, 3), "float32")
 assert model.edit(image, np.ones((1, 17), "float32"), regions=["ears"]).shape == image.shape

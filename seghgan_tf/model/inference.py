@@ -14,9 +14,9 @@ from seghgan_tf.model.field import apply_field, limit
 from seghgan_tf.model.generator import generator
 from seghgan_tf.model.hierarchy import Part, chosen_reach, find_parts, fused_field, soft_masks, window_sizes
 from seghgan_tf.model.segmenters import segmenter_for
-from seghgan_tf.regions import CLASSES, REGIONS
+from seghgan_tf.regions import CLASSES, COLUMNS, REGIONS, region_limits
 
-REGION_NAMES = ("whole", *REGIONS)
+REGION_NAMES = COLUMNS
 """Columns of the `regions` input of `call`: the whole image, then each region."""
 
 
@@ -113,14 +113,10 @@ class EditingModel(ClusterFit):
                 "`expression` or `delta` must be given, and only one of them. Received: "
                 + ("neither" if delta is None else "both")
             )
-        unknown = sorted(set(regions or ()) - set(REGIONS))
-        if unknown:
-            raise ValueError(f"`regions` must be among {', '.join(REGIONS)}. Received: {', '.join(unknown)}")
         space = self.config.space
         image = tf.convert_to_tensor(image, tf.float32)
         target = expression if delta is None else tf.clip_by_value(self.analyze(image) + delta, space.low, space.high)
-        chosen = [float(name in (REGION_NAMES[:1] if regions is None else regions)) for name in REGION_NAMES]
-        limits = tf.tile(tf.constant([chosen]), (tf.shape(image)[0], 1))
+        limits = tf.tile(tf.constant([region_limits(regions)]), (tf.shape(image)[0], 1))
         edited = self({"image": image, "expression": tf.cast(target, tf.float32), "regions": limits})["edited"]
         if delta is None:
             return edited

@@ -8,24 +8,11 @@ from typing import Any
 import numpy as np
 
 from seghgan_tf import photos
+from seghgan_tf.regions import region_limits
 from serving.client.talk import Served
-from serving.signature import REGIONS
 
 Image = Any
 """A photo: file bytes (of any kind of picture), a PIL image, or an array (H, W, 3), uint8 or float32 in [-1, 1]."""
-
-
-def region_columns(regions: Sequence[str] | None, count: int) -> np.ndarray:
-    """Return the regions input (count, R + 1): `whole` where `regions` is None, nothing where it is empty.
-
-    >>> region_columns(["mouth"], 1)
-    array([[0., 0., 0., 1.]], dtype=float32)
-    """
-    names = ("whole",) if regions is None else tuple(regions)
-    if unknown := [name for name in names if name not in REGIONS]:
-        raise ValueError(f"`regions` must be among {list(REGIONS)}. Received: {unknown}")
-    row = np.array([name in names for name in REGIONS], np.float32)
-    return np.tile(row, (count, 1))
 
 
 def is_photo(image: Image) -> bool:
@@ -94,7 +81,7 @@ class EditInputs:
         """Return signature, inputs and the output that is wanted; ValueError where they do not fit the model."""
         images, count = self.images, len(self.images)
         rows = expressions(self.expression, count, served.expression_size)
-        asked = {"expression": rows, "regions": region_columns(self.regions, count)}
+        asked = {"expression": rows, "regions": np.array([region_limits(self.regions)] * count, np.float32)}
         if is_photo(images[0]):
             encoded = np.empty(count, object)
             encoded[:] = [photo_bytes(image) for image in images]

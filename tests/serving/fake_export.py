@@ -9,10 +9,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from seghgan_tf.regions import COLUMNS
 from serving.bundle.check import check_export
 from serving.bundle.manifest import write_manifest
 from serving.bundle.warmup import write_warmup
-from serving.signature import ADDED, ADDED_INPUTS, FACES, REGIONS, model_signatures, tensor_specs
+from serving.signature import ADDED, ADDED_INPUTS, FACES, model_signatures, tensor_specs
 
 LABELS = ["AU06", "AU12", "AU25"]
 
@@ -20,7 +21,7 @@ LABELS = ["AU06", "AU12", "AU25"]
 def description(size: int) -> dict:
     return {
         "image_size": size,
-        "regions": list(REGIONS),
+        "regions": list(COLUMNS),
         "classes": [f"class_{i}" for i in range(19)],
         "label_order": "celebamask-hq/g_mask/1",
         "expression": {"labels": LABELS, "low": 0.0, "high": 1.0, "one_hot": False, "scale": 5.0},

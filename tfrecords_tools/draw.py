@@ -1,13 +1,11 @@
 """Write drawn faces: a folder of TFRecords with exact masks and true pairs, and a contact sheet to look at."""
 
 import json
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from seghgan_tf import __version__
@@ -16,13 +14,13 @@ from seghgan_tf.data.folder import (
     SPLITS,
     Tally,
     describe,
+    new_folder,
     sha256,
-    shard_entry,
-    shard_name,
     storable,
     write_dataset_json,
+    write_shard,
 )
-from seghgan_tf.data.schema import Face, encode_face
+from seghgan_tf.data.schema import Face
 from seghgan_tf.expressions import AU_NAMES, AUS, EMOTION_AUS, MAX_INTENSITY
 from seghgan_tf.photos import to_png
 from seghgan_tf.pictures import color_mask
@@ -65,44 +63,25 @@ def draw_dataset(
     found = _existing(output, request)
     if found is not None:
         return found
-    part = output.with_name(output.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    shards: dict[str, list[dict[str, Any]]] = {}
-    tallies: dict[str, Tally] = {}
+    shards: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    tallies = {split: Tally() for split in SPLITS}
     done = 0
-    for number, (split, count) in enumerate(counts.items()):
+    with new_folder(output) as part:
+        for number, (split, count) in enumerate(counts.items()):
 
-        def drawn(faces: int, before: int = done) -> None:
-            if progress is not None:
-                progress(before + faces, sum(counts.values()))
+            def drawn(faces: int, before: int = done) -> None:
+                if progress is not None:
+                    progress(before + faces, sum(counts.values()))
 
-        shards[split], tallies[split] = _write_split(part, split, count, number + 3 * seed, size, pairs, drawn)
-        done += count
-    description = describe("drawn", request, shards, tallies)
-    write_dataset_json(part, description)
-    if output.exists():
-        output.rmdir()
-    part.rename(output)
+            total = -(-count // SHARD)
+            for shard in range(total):
+                span = (shard * SHARD, min((shard + 1) * SHARD, count))
+                faces = _drawn(tallies[split], split, number + 3 * seed, span, size, pairs, drawn)
+                shards[split].append(write_shard(part, split, shard, total, faces, tallies[split]))
+            done += count
+        description = describe("drawn", request, shards, tallies)
+        write_dataset_json(part, description)
     return description
-
-
-def _write_split(
-    folder: Path, split: str, count: int, seed: int, size: int, pairs: bool, drawn: Callable[[int], None]
-) -> tuple[list[dict[str, Any]], Tally]:
-    """Write the shards of a split; return what `dataset.json` says of them, and what they hold."""
-    tally, shards = Tally(), []
-    total = -(-count // SHARD)
-    for shard in range(total):
-        first, last = shard * SHARD, min((shard + 1) * SHARD, count)
-        path = folder / shard_name(split, shard, total)
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for start in range(first, last, CHUNK):
-                stop = min(start + CHUNK, last)
-                _write_chunk(writer, tally, split, seed, (start, stop), size, pairs)
-                drawn(stop)
-        shards.append(shard_entry(path, last - first))
-    return shards, tally
 
 
 def _existing(output: Path, request: dict[str, Any]) -> dict[str, Any] | None:
@@ -129,25 +108,25 @@ def _existing(output: Path, request: dict[str, Any]) -> dict[str, Any] | None:
     return found
 
 
-def _write_chunk(
-    writer: Any, tally: Tally, split: str, seed: int, span: tuple[int, int], size: int, pairs: bool
-) -> None:
-    """Write the faces `span` of a split and count them."""
-    start, stop = span
-    faces = sample_faces(stop, seed, start)
-    aus, target_aus = sample_aus(stop, seed, start=start), sample_aus(stop, seed + 2**31, neutral=0.1, start=start)
-    images, masks = draw_faces(faces, aus, size)
-    targets = draw_faces(faces, target_aus, size)[0] if pairs else None
-    for i in range(stop - start):
-        name = f"{split}-{start + i:06d}"
-        face = Face(
-            image_id=name, image=to_png(images[i], 6), image_format="png", height=size, width=size, source="drawn",
-            subject_id=f"drawn-{seed}-{start + i}", mask=to_png(masks[i], 6), aus=_named(aus[i]),
-            target_image=None if targets is None else to_png(targets[i], 6), target_aus=_named(target_aus[i]) if pairs else None,
-        )  # fmt: skip
-        writer.write(encode_face(face))
-        tally.add(face)
-        tally.add_mask(masks[i])
+def _drawn(
+    tally: Tally, split: str, seed: int, span: tuple[int, int], size: int, pairs: bool, drawn: Callable[[int], None]
+) -> Iterator[Face]:
+    """Draw the faces `span` of a split, and count the pixels of their masks."""
+    for start in range(*span, CHUNK):
+        stop = min(start + CHUNK, span[1])
+        faces = sample_faces(stop, seed, start)
+        aus, target_aus = sample_aus(stop, seed, start=start), sample_aus(stop, seed + 2**31, neutral=0.1, start=start)
+        images, masks = draw_faces(faces, aus, size)
+        targets = draw_faces(faces, target_aus, size)[0] if pairs else None
+        for i in range(stop - start):
+            tally.add_mask(masks[i])
+            yield Face(
+                image_id=f"{split}-{start + i:06d}", image=to_png(images[i], 6), image_format="png", height=size, width=size,
+                source="drawn", subject_id=f"drawn-{seed}-{start + i}", mask=to_png(masks[i], 6), aus=_named(aus[i]),
+                target_image=None if targets is None else to_png(targets[i], 6),
+                target_aus=_named(target_aus[i]) if pairs else None,
+            )  # fmt: skip
+        drawn(stop)
 
 
 def _named(aus: np.ndarray) -> dict[str, float]:

@@ -10,6 +10,7 @@ from seghgan_tf.data.folder import (
     SPLITS,
     Tally,
     describe,
+    new_folder,
     read_dataset_json,
     read_shard,
     shard_entry,
@@ -41,10 +42,7 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
         raise ValueError(f"`output` must be a new folder. Received: {output}")
     descriptions = [read_dataset_json(folder) for folder in folders]
     space = common_space([each.get("expression") for each in descriptions])
-    part = output.with_name(f".{output.name}.merge-part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with new_folder(output) as part:
         shards = _copy(folders, descriptions, part, progress)
         with open_rejects(part, part) as rejects:
             for folder, each in zip(folders, descriptions, strict=True):
@@ -57,12 +55,6 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
             **{key: _sum(each.get(key, {}) for each in descriptions) for key in ("ignored", "joins")}, **rejects.to_json(),
         )  # fmt: skip
         write_dataset_json(part, description)
-        if output.exists():
-            output.rmdir()
-        part.rename(output)
-        sync(output.parent)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return description
 
 

@@ -2,17 +2,14 @@
 
 import itertools
 import random
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
-from seghgan_tf.data.folder import SPLITS, Tally, describe, shard_entry, shard_name, storable, write_dataset_json
-from seghgan_tf.data.schema import Face, encode_face
+from seghgan_tf.data.folder import SPLITS, Tally, describe, new_folder, storable, write_dataset_json, write_shard
+from seghgan_tf.data.schema import Face
 from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS
 from seghgan_tf.photos import Rejected
 from tfrecords_tools.actions import Actions, ActionTable
@@ -164,26 +161,17 @@ def _write(
     request: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Write shards and `dataset.json` aside, then give the folder its name."""
-    part = output.with_name(output.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     shards: dict[str, list[dict[str, Any]]] = {}
-    for split, faces in records.items():
-        random.Random(7).shuffle(faces)
-        total = -(-len(faces) // SHARD)
-        shards[split] = []
-        for number in range(total):
-            own, path = faces[number * SHARD :][:SHARD], part / shard_name(split, number, total)
-            with tf.io.TFRecordWriter(str(path)) as writer:
-                for face in own:
-                    writer.write(encode_face(face))
-                    tallies[split].add(face)
-            shards[split].append(shard_entry(path, len(own)))
     counted = Counter((reject.reason, reject.excluded) for reject in rejected)
     listed = [{"reason": str(reason), "count": count} for (reason, out), count in sorted(counted.items()) if not out]
-    description = describe(source, request, shards, tallies, rejected=listed)
-    write_dataset_json(part, description)
-    if output.exists():
-        output.rmdir()
-    part.rename(output)
+    with new_folder(output) as part:
+        for split, faces in records.items():
+            random.Random(7).shuffle(faces)
+            total = -(-len(faces) // SHARD)
+            shards[split] = [
+                write_shard(part, split, number, total, faces[number * SHARD :][:SHARD], tallies[split])
+                for number in range(total)
+            ]
+        description = describe(source, request, shards, tallies, rejected=listed)
+        write_dataset_json(part, description)
     return description

@@ -1,9 +1,11 @@
 """A folder of records: its `dataset.json`, shards, splits and digests; who writes one and who reads one meet here."""
 
+import contextlib
 import json
 import os
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seghgan_tf import __version__
-from seghgan_tf.data.schema import Face, decode_face, decode_mask
+from seghgan_tf.data.schema import Face, decode_face, decode_mask, encode_face
 from seghgan_tf.expressions import AUS, EMOTIONS, expression_space
-from seghgan_tf.files import sha256, write_atomically
+from seghgan_tf.files import sha256, sync, write_atomically
 from seghgan_tf.regions import CLASSES, LABEL_ORDER, REGIONS
 
 SPLITS = ("train", "validation", "test")
@@ -49,6 +51,22 @@ def storable(folder: Path) -> Path:
             f"`output` must be a path in UTF-8 because TensorFlow opens no other; name another folder. Received: {path}"
         )
     return folder
+
+
+@contextlib.contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """Yield a folder beside `output` that takes its name once the block is done; where it fails, nothing stays."""
+    part = output.with_name(f".{output.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if output.exists():
+            output.rmdir()
+        part.rename(output)
+        sync(output.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def read_dataset_json(folder: Path) -> dict[str, Any]:
@@ -179,6 +197,18 @@ class Tally:
         """Return the side of the pictures where all are squares of one size."""
         width, _, height = next(iter(self.sizes), "").partition("x")
         return int(width) if len(self.sizes) == 1 and width == height else None
+
+
+def write_shard(
+    folder: Path, split: str, number: int, total: int, faces: Iterable[Face], tally: Tally
+) -> dict[str, Any]:
+    """Write a shard into a new folder, count its faces in `tally`, and return its entry."""
+    path, before = folder / shard_name(split, number, total), tally.totals["examples"]
+    with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+        for face in faces:
+            writer.write(encode_face(face))
+            tally.add(face)
+    return shard_entry(path, tally.totals["examples"] - before)
 
 
 def tally_of(folder: Path, description: Mapping[str, Any], split: str) -> Tally:

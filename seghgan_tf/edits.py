@@ -4,12 +4,13 @@ import io
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import numpy as np
 import typer
 from PIL import Image, ImageDraw
 
 from seghgan_tf.editing import Editor, Face
 from seghgan_tf.expressions import EMOTION_AUS, parse_au
-from seghgan_tf.photos import Photo, Pixels, read
+from seghgan_tf.photos import Photo, Pixels, read, to_png
 from seghgan_tf.saving import KINDS, encoded, kind_of, marked_packet
 
 TILE = 320
@@ -104,7 +105,7 @@ def edited_file(editor: Editor, photo: Photo, settings: Settings, out: Path) -> 
         (photo.format.upper() if photo.format.upper() in KINDS.values() else "PNG") if str(out) == "-" else kind_of(out)
     )
     if settings.sheet:
-        picture = _read_back(_sheet(editor, photo, faces, settings))
+        picture = read(to_png(np.asarray(_sheet(editor, photo, faces, settings))))
         return encoded(picture, picture.pixels, kind, quality=settings.quality, mark=settings.mark), faces
     pixels = _changed(editor, photo, faces, settings, settings.wish)
     return encoded(photo, pixels, kind, quality=settings.quality, told=settings.exif, mark=settings.mark), faces
@@ -120,13 +121,6 @@ def _changed(
             continue
         pixels = editor.edit_face(pixels, face, asked, relative=wish.relative, regions=settings.regions)
     return pixels
-
-
-def _read_back(picture: Image.Image) -> Photo:
-    """Return a made picture as a photo that carries nothing."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return read(buffer.getvalue())
 
 
 def _sheet(editor: Editor, photo: Photo, faces: list[Face], settings: Settings) -> Image.Image:

@@ -133,13 +133,7 @@ class ExpressionSpace(NamedTuple):
 
     def to_json(self) -> dict[str, object]:
         """Return the space as plain values, the form stored with data and models."""
-        return {
-            "labels": list(self.labels),
-            "low": self.low,
-            "high": self.high,
-            "one_hot": self.one_hot,
-            "scale": self.scale,
-        }
+        return self._asdict() | {"labels": list(self.labels)}
 
 
 SPACES = {

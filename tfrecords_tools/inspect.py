@@ -57,10 +57,8 @@ class Overview:
         whole = columns[~np.isnan(columns).any(axis=1)]
         if len(whole) < 2:
             return np.full((columns.shape[1],) * 2, np.nan)
-        spread = whole - whole.mean(0)
-        norm = np.sqrt((spread**2).sum(0))
         with np.errstate(invalid="ignore", divide="ignore"):
-            return (spread.T @ spread) / np.outer(norm, norm)
+            return np.corrcoef(whole, rowvar=False).reshape(columns.shape[1], -1)
 
 
 def overview(folder: Path, limit: int = 50_000) -> Overview:

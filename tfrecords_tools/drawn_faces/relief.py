@@ -12,12 +12,18 @@ CHIN = (
 """Where the chin puckers, around the middle of its boss."""
 
 
+def spot(canvas: Canvas, x: float, y: float, rx: float, ry: float) -> tuple[Window, np.ndarray]:
+    """Return the window and the soft profile (0..1) of a round of half-size (rx, ry)."""
+    window = canvas.window(x, y, rx, ry)
+    return window, dome((canvas.x[window] - x) / rx, (canvas.y[window] - y) / ry)
+
+
 def bump(canvas: Canvas, relief: np.ndarray, x: float, y: float, rx: float, ry: float, height: float) -> None:
     """Add a smooth hill (or hollow) of half-size (rx, ry) to the relief."""
     if abs(height) < 1e-5:
         return
-    window = canvas.window(x, y, rx, ry)
-    relief[window] += height * dome((canvas.x[window] - x) / rx, (canvas.y[window] - y) / ry)
+    window, hill = spot(canvas, x, y, rx, ry)
+    relief[window] += height * hill
 
 
 def stroke(
@@ -109,8 +115,8 @@ def _bones(canvas: Canvas, relief: np.ndarray, g: SimpleNamespace) -> None:
 
 
 def _hollow(canvas: Canvas, x: float, y: float, rx: float, ry: float, amount: float) -> tuple[Window, np.ndarray]:
-    window = canvas.window(x, y, rx, ry)
-    return window, amount * canvas.skin[window] * dome((canvas.x[window] - x) / rx, (canvas.y[window] - y) / ry)
+    window, hole = spot(canvas, x, y, rx, ry)
+    return window, amount * canvas.skin[window] * hole
 
 
 def _upper_folds(canvas: Canvas, relief: np.ndarray, g: SimpleNamespace) -> None:
@@ -179,15 +185,13 @@ def complexion(canvas: Canvas, cover: np.ndarray, g: SimpleNamespace) -> None:
     a = g.a
     spots = [(s * 0.15, 0.09 - 0.03 * a.AU12 - 0.02 * a.AU06, 0.11, 0.09) for s in (-1, 1)]
     strength = min(1.0, face.blush * (0.8 + 0.5 * a.AU12 + 0.5 * a.AU06))
-    for cx, cy, rx, ry, amount in [(*spot, strength) for spot in spots] + [(0.0, g.nose_y - 0.035, 0.06, 0.05, 0.6)]:
-        window = canvas.window(cx, cy, rx, ry)
-        spot = dome((canvas.x[window] - cx) / rx, (canvas.y[window] - cy) / ry)
-        canvas.tint(window, spot * cover[window] * amount, warm)
+    for cx, cy, rx, ry, amount in [(*each, strength) for each in spots] + [(0.0, g.nose_y - 0.035, 0.06, 0.05, 0.6)]:
+        window, cheek = spot(canvas, cx, cy, rx, ry)
+        canvas.tint(window, cheek * cover[window] * amount, warm)
     if face.freckles > 0:
         rng = np.random.default_rng(int(face.seed) + 1)
         for px, py, size in zip(
             rng.normal(0, 0.1, 40), rng.normal(0.06, 0.035, 40), rng.uniform(0.004, 0.008, 40), strict=True
         ):
-            window = canvas.window(px, py, size, size)
-            spot = dome((canvas.x[window] - px) / size, (canvas.y[window] - py) / size)
-            canvas.tint(window, spot * cover[window] * face.freckles * 0.5, linear((0.75, 0.55, 0.42)))
+            window, freckle = spot(canvas, px, py, size, size)
+            canvas.tint(window, freckle * cover[window] * face.freckles * 0.5, linear((0.75, 0.55, 0.42)))

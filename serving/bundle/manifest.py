@@ -1,7 +1,6 @@
 """What describes an export and vouches for it: `manifest.json`, with the SHA-256 of every file beside it."""
 
 import datetime
-import importlib.metadata
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
+from seghgan_tf import __version__
 from seghgan_tf.files import sha256
 from serving.bundle.graph import graph_ops, read_graph
 from serving.signature import Spec, from_definitions
@@ -65,13 +65,6 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _package_version() -> str:
-    try:
-        return importlib.metadata.version("seghgan-tf")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def write_manifest(folder: Path | str, model: dict[str, Any], training: dict[str, Any] | None = None) -> dict[str, Any]:
     """Write `manifest.json` for the SavedModel in `folder`, last of all its files, and return it.
 
@@ -87,7 +80,7 @@ def write_manifest(folder: Path | str, model: dict[str, Any], training: dict[str
     manifest = {
         "manifest_version": MANIFEST_VERSION,
         "package": "seghgan-tf",
-        "package_version": _package_version(),
+        "package_version": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "model": model,
         "signatures": {

@@ -205,8 +205,8 @@ class AsyncSegHGANClient:
 
     async def segment(self, image: Image, *, key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return class ids (S, S) uint8 and soft region masks (S, S, R) float32 in [0, 1] of an image."""
-        outputs = (await self._predict(_of_pixels("segment", image), key)).outputs
-        return outputs["labels"][0], outputs["regions"][0]
+        reply = await self._predict(lambda of: ("segment", {"image": pixels(image, of.image_size)[None]}, ()), key)
+        return reply.outputs["labels"][0], reply.outputs["regions"][0]
 
     async def analyze(self, image: Image, *, key: str | None = None) -> np.ndarray:
         """Return the expression (N,) float32 of a face: an array's, or that of the largest face of a photo."""
@@ -222,7 +222,3 @@ class AsyncSegHGANClient:
         request = messages.GetModelStatusRequest()
         request.model_spec.name = self.model
         return talk.parse_status((await self._call(talk.STATUS, request))[0])
-
-
-def _of_pixels(signature: str, image: Image) -> Callable[[Served], tuple[str, Mapping[str, np.ndarray], Sequence[str]]]:
-    return lambda served: (signature, {"image": pixels(image, served.image_size)[None]}, ())

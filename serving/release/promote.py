@@ -146,11 +146,6 @@ def with_version(config: ServedModel, version: int) -> ServedModel:
     return config._replace(versions=versions)
 
 
-def with_label(config: ServedModel, label: str, version: int) -> ServedModel:
-    """Return the configuration with the label moved; every version stays loaded, so that it can move back at once."""
-    return config._replace(labels={**config.labels, label: version})
-
-
 def servers(target: str) -> list[str]:
     """Return `host:port` of every address that the name of `host:port` has now; OSError where it has none."""
     host, port = re.sub("^dns:///", "", target).rsplit(":", 1)
@@ -232,7 +227,8 @@ def promote(
         _await(f"Loading version {version}", target, timeout, _loaded(model, version, tls))
         tell(f"version {version} is loaded on {servers(target)}")
         check()
-        store.write(written(with_label(config, label, version)))
+        # Every version stays loaded, so that the label can move back at once.
+        store.write(written(config._replace(labels={**config.labels, label: version})))
         _await(f"Moving {label!r}", target, timeout, _answers(model, version, label, tls))
         tell(f"{label} names version {version}")
     except (ValueError, TimeoutError):

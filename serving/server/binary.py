@@ -2,7 +2,6 @@
 
 import dataclasses
 import shlex
-import shutil
 from collections.abc import Collection
 
 from seghgan_tf.machine import cores
@@ -17,11 +16,6 @@ HONOURED = frozenset((
     "ssl_config_file", "strict_compatibility",
 ))  # fmt: skip
 """Settings that the binary has a flag for, or that it follows by nature."""
-
-
-def find_binary() -> str | None:
-    """Return the path of `tensorflow_model_server`, None where it is not on PATH."""
-    return shutil.which("tensorflow_model_server")
 
 
 def _given(settings: Settings, besides: Collection[str]) -> list[str]:

@@ -13,7 +13,6 @@ from any thread. A version resolved by `engine.models.use(model, version, label)
 
 import asyncio
 import dataclasses
-import importlib.metadata
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,7 +24,7 @@ import grpc
 import numpy as np
 from prometheus_client.core import Metric
 
-from seghgan_tf import machine
+from seghgan_tf import __version__, machine
 from serving.server.admission import Admission, Limit, Memory, Reading, check_pictures, late, photo_bytes
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError
@@ -112,7 +111,7 @@ class Engine:
         self.admission = Admission(limit, (running + 1) // 2 if adaptive else settings.max_waiting, adaptive)
         self.reading = Reading(READING, settings.message_seconds)
         self.memory = Memory(settings.max_bytes_in_flight or machine.memory() // 2)
-        self.metrics = Metrics(importlib.metadata.version("seghgan-tf"), self._gauges)
+        self.metrics = Metrics(__version__, self._gauges)
         self.metrics_path = metrics_path(settings.monitoring_config_file)
         self.models = Models(self._configs(), self._load, self._notify, settings.load_retry_seconds)
         self.draining = False

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -147,7 +148,7 @@ def main(arguments: list[str] | None = None, program: str = "python -m serving.s
 
 def _binary(settings: Settings, backend: str) -> list[str] | None:
     """Return the command of TensorFlow Serving's binary, None where the embedded server is to answer; say which it is."""
-    found = binary.find_binary()
+    found = shutil.which("tensorflow_model_server")
     if backend == "binary" and found is None:
         how = ""
         with contextlib.suppress(ValueError):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,49 +60,34 @@ FEATURES: dict[str, Any] = {
 """How `tf.io.parse_example` reads a record; defaults stand for "unknown"."""
 
 
-def _bytes(*values: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+_SINGLE = {
+    "image/encoded": "image", "image/format": "image_format", "image/height": "height", "image/width": "width",
+    "image/id": "image_id", "source/dataset": "source", "subject/id": "subject_id", "mask/encoded": "mask",
+    "expression/label": "label", "expression/valence": "valence", "expression/arousal": "arousal",
+    "target/encoded": "target_image",
+}  # fmt: skip
+"""The fields of a face by the keys under which a record holds them, one value each."""
 
-
-def _floats(*values: float) -> tf.train.Feature:
-    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-
-def _ints(*values: int) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+_TEXTS = ("image/format", "image/id", "source/dataset", "subject/id")
+_LISTS = {tf.string: "bytes_list", tf.int64: "int64_list", tf.float32: "float_list"}
 
 
 def encode_face(face: Face) -> bytes:
     """Serialise a face as a tf.train.Example, keys sorted, so that equal faces give equal bytes."""
-    feature = {
-        "image/encoded": _bytes(face.image),
-        "image/format": _bytes(face.image_format.encode()),
-        "image/height": _ints(face.height),
-        "image/width": _ints(face.width),
-        "image/id": _bytes(face.image_id.encode()),
-        "source/dataset": _bytes(face.source.encode()),
+    known: dict[str, Any] = {
+        key: (value,) for key, name in _SINGLE.items() if (value := getattr(face, name)) is not None
     }
-    if face.subject_id is not None:
-        feature["subject/id"] = _bytes(face.subject_id.encode())
-    if face.mask is not None:
-        feature["mask/encoded"] = _bytes(face.mask)
-    if face.aus is not None:
-        feature["expression/names"] = _bytes(*(name.encode() for name in face.aus))
-        feature["expression/aus"] = _floats(*face.aus.values())
-    if face.label is not None:
-        feature["expression/label"] = _ints(face.label)
-    if face.valence is not None:
-        feature["expression/valence"] = _floats(face.valence)
-    if face.arousal is not None:
-        feature["expression/arousal"] = _floats(face.arousal)
     if face.alignment is not None:
-        feature["image/alignment"] = _floats(*face.alignment)
-    if face.target_image is not None:
-        feature["target/encoded"] = _bytes(face.target_image)
-    if face.target_aus is not None:
-        feature["target/names"] = _bytes(*(name.encode() for name in face.target_aus))
-        feature["target/aus"] = _floats(*face.target_aus.values())
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+        known["image/alignment"] = face.alignment
+    for kind, aus in (("expression", face.aus), ("target", face.target_aus)):
+        if aus is not None:
+            known |= {f"{kind}/names": aus.keys(), f"{kind}/aus": aus.values()}
+    example = tf.train.Example()
+    for key, values in known.items():
+        stored = getattr(example.features.feature[key], _LISTS[FEATURES[key].dtype])
+        stored.SetInParent()  # an empty list is there too
+        stored.value.extend(value.encode() if isinstance(value, str) else value for value in values)
+    return example.SerializeToString(deterministic=True)
 
 
 def decode_face(record: bytes) -> Face:
@@ -122,37 +106,19 @@ def decode_face(record: bytes) -> Face:
     if missing:
         raise ValueError(f"`record` must hold the keys of this schema. Received: a record without {', '.join(missing)}")
 
-    def one(key: str, kind: str) -> Any:
-        values: Sequence[Any] = getattr(feature[key], kind).value if key in feature else ()
-        return values[0] if len(values) else None
+    def held(key: str) -> list[Any]:
+        values = getattr(feature[key], _LISTS[FEATURES[key].dtype]).value if key in feature else ()
+        return [value.decode() for value in values] if key in _TEXTS or key.endswith("/names") else list(values)
 
-    def text(key: str) -> str | None:
-        value = one(key, "bytes_list")
-        return None if value is None else value.decode()
+    def intensities(kind: str) -> dict[str, float] | None:
+        known = f"{kind}/aus" in feature
+        return dict(zip(held(f"{kind}/names"), held(f"{kind}/aus"), strict=True)) if known else None
 
-    def intensities(names: str, values: str) -> dict[str, float] | None:
-        if values not in feature:
-            return None
-        keys = [name.decode() for name in feature[names].bytes_list.value]
-        return dict(zip(keys, feature[values].float_list.value, strict=True))
-
-    return Face(
-        image_id=text("image/id") or "",
-        image=one("image/encoded", "bytes_list"),
-        image_format=text("image/format") or "",
-        height=one("image/height", "int64_list"),
-        width=one("image/width", "int64_list"),
-        source=text("source/dataset") or "",
-        subject_id=text("subject/id"),
-        mask=one("mask/encoded", "bytes_list"),
-        aus=intensities("expression/names", "expression/aus"),
-        label=one("expression/label", "int64_list"),
-        valence=one("expression/valence", "float_list"),
-        arousal=one("expression/arousal", "float_list"),
-        alignment=tuple(feature["image/alignment"].float_list.value) if "image/alignment" in feature else None,
-        target_image=one("target/encoded", "bytes_list"),
-        target_aus=intensities("target/names", "target/aus"),
-    )
+    single: dict[str, Any] = {name: next(iter(held(key)), None) for key, name in _SINGLE.items()}
+    for name in ("image_id", "image_format", "source"):
+        single[name] = single[name] or ""
+    alignment = tuple(held("image/alignment")) if "image/alignment" in feature else None
+    return Face(**single, alignment=alignment, aus=intensities("expression"), target_aus=intensities("target"))
 
 
 def decode_mask(data: bytes) -> NDArray[np.uint8]:

@@ -93,11 +93,15 @@ def warp_mask(mask: NDArray[np.uint8], matrix: Matrix, size: int) -> NDArray[np.
     )
 
 
-def crop(image: Image.Image, size: int) -> Image.Image:
-    """Return the central square of a photo at `size` pixels (Lanczos; from four times the size on after averaging, which is faster)."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
+def crop(image: Image.Image, size: int, whole: tuple[int, int] | None = None) -> Image.Image:
+    """Return the central square of a photo at `size` pixels (Lanczos; from four times the size on after averaging, which is faster).
+
+    `whole` is the width and height of the photo where its JPEG was decoded at a half, a quarter or an eighth of them.
+    """
+    width, height = whole or image.size
+    reduced, side = round(width / image.width), min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    box = (left / reduced, top / reduced, (left + side) / reduced, (top + side) / reduced)
     return image.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=2.0)
 
 

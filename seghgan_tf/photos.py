@@ -65,13 +65,16 @@ class Rejected(ValueError):  # noqa: N818 - it carries a reason, and is caught b
 class Photo:
     """A decoded photo.
 
-    `pixels` are upright sRGB (H, W, 3), transparent parts on white. `file` is the file it came from and `format` what
-    kind it is, as "jpeg". `plain` tells whether TensorFlow's decoders read the file to these pixels. `own` is the upright
-    picture in the file's own colours and depth, where these are not the pixels. `exif` asks for no turn and holds no small
-    picture; `profile` and `xmp` are as the file has them.
+    `rgb` is upright sRGB, transparent parts on white; `pixels` (H, W, 3) are the same. `size` is the width and height of the
+    upright photo, `rgb`'s own unless it was reduced; `orientation` is the EXIF tag, 1 to 8, by which it was turned. `file` is
+    the file it came from and `format` what kind it is, as "jpeg". `plain` tells whether TensorFlow's decoders read the file to
+    these pixels. `own` is the upright picture in the file's own colours and depth, where these are not the pixels. `exif` asks
+    for no turn and holds no small picture; `profile` and `xmp` are as the file has them.
     """
 
-    pixels: Pixels
+    rgb: Image.Image
+    size: tuple[int, int]
+    orientation: int
     file: bytes
     format: str
     plain: bool
@@ -80,6 +83,11 @@ class Photo:
     profile: bytes
     xmp: bytes
 
+    @functools.cached_property
+    def pixels(self) -> Pixels:
+        """The upright sRGB pixels (H, W, 3)."""
+        return np.asarray(self.rgb)
+
     def sent(self) -> bytes:
         """Return a JPEG or PNG file that any decoder reads to `pixels`: the own file, or a PNG."""
         return self.file if self.plain else to_png(self.pixels)
@@ -87,7 +95,7 @@ class Photo:
 
 def image_pixels(image: Image.Image) -> Pixels:
     """Return the pixels of an opened picture as `read` gives them: upright sRGB (H, W, 3). Raises Rejected for odd modes."""
-    return np.asarray(_upright_and_rgb(image)[1])
+    return np.asarray(_upright_and_rgb(image, _orientation(image))[1])
 
 
 def centre_square(pixels: Pixels, size: int) -> NDArray[np.float32]:
@@ -103,8 +111,11 @@ def to_png(pixels: Pixels, effort: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def read(file: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
+def read(file: bytes, max_pixels: int = MAX_PIXELS, least: int = 0) -> Photo:
     """Decode a photo; the header is checked against `max_pixels` before any pixel is decoded. Raises Rejected.
+
+    With `least` a JPEG is decoded at a half, a quarter or an eighth of its size where its sides still have so many pixels; not one
+    that is turned, as a last column or row that is not whole would then be the first.
 
     >>> read(to_png(np.full((16, 20), 200, np.uint8))).pixels.shape
     (16, 20, 3)
@@ -113,12 +124,16 @@ def read(file: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
         warnings.simplefilter("ignore")
         image = open_header(file)
         _check_size(image, max_pixels)
+        whole = image.size
+        if least and image.format in ("JPEG", "MPO") and _orientation(image) == 1:
+            image.draft(None, (least, least))
         try:
             if image.format not in ("JPEG", "MPO") and getattr(image, "n_frames", 1) > 1:
                 raise Rejected("animated_image", "several frames")
             image.load()
             check_sums(image, file)
-            upright, rgb = _upright_and_rgb(image)
+            orientation = _orientation(image)
+            upright, rgb = _upright_and_rgb(image, orientation)
         except Rejected:
             raise
         except Image.DecompressionBombError as error:
@@ -126,10 +141,12 @@ def read(file: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
         except BROKEN as error:
             raise Rejected("truncated_image", str(error) or type(error).__name__) from error
     return Photo(
-        pixels=np.asarray(rgb),
+        rgb=rgb,
+        size=whole[::-1] if orientation > 4 else whole,
+        orientation=orientation,
         file=file,
         format="jpeg" if image.format == "MPO" else str(image.format).lower(),
-        plain=upright is image and _has_plain_bytes(image, file),
+        plain=upright is image and image.size == whole and _has_plain_bytes(image, file),
         own=None if upright is rgb else upright,
         exif=_exif(upright),
         profile=image.info.get("icc_profile") or b"",
@@ -176,10 +193,9 @@ def check_sums(image: Image.Image, file: bytes) -> None:
         place = end + 4
 
 
-def _upright_and_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+def _upright_and_rgb(image: Image.Image, orientation: int) -> tuple[Image.Image, Image.Image]:
     """Return a picture turned upright, in its own colours and as sRGB; the very same image where nothing is to do."""
-    turned = _orientation(image) not in (None, 1)
-    upright = ImageOps.exif_transpose(image) if turned else image
+    upright = image if orientation == 1 else ImageOps.exif_transpose(image)
     profile = b"" if _is_srgb(image) else image.info.get("icc_profile", b"")
     return upright, _to_srgb(upright, profile)
 
@@ -200,11 +216,13 @@ def _why_not(file: bytes) -> str:
     return f"a {kind} file with a broken header" if kind else f"{len(file)} bytes, beginning with {file[:8]!r}"
 
 
-def _orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF tag that says how a picture is turned: 1 to 8, 1 where it is as it should be or none says."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except BROKEN:
-        return None
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _exif(upright: Image.Image) -> bytes:

@@ -1,7 +1,6 @@
 """From a photo to the faces of records: decoded, aligned or cut, its mask with it, encoded; or rejected with a reason."""
 
 import dataclasses
-import io
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -82,10 +81,11 @@ def make_faces(photo: Photo, how: Picturing, source: str, tally: Tally) -> list[
     A JPEG or PNG that already fits keeps its bytes. Labels, action units and mask belong to the main (largest) face; the
     faces are counted in `tally`. Raises Rejected.
     """
-    picture = images.open_picture(images.read_file(photo.path), how.max_pixels)
+    least = how.size if how.size and how.align == "none" else 0  # a face is sought, and turned, in all pixels
+    picture = images.open_picture(images.read_file(photo.path), how.max_pixels, least)
     photo, mask, notes = _upright(photo, picture, how)
-    views = _views(photo, picture.image, how)
-    viewed = [_viewed(picture.image, mask, view, how.size) for view in views]
+    views = _views(photo, picture, how)
+    viewed = [_viewed(picture, mask, view, how.size) for view in views]
     faces = [
         _face(photo, picture, *seen, view, number, how, source)
         for number, (view, seen) in enumerate(zip(views, viewed, strict=True))
@@ -101,9 +101,9 @@ def make_faces(photo: Photo, how: Picturing, source: str, tally: Tally) -> list[
 def _upright(photo: Photo, picture: images.Picture, how: Picturing) -> tuple[Photo, Mask | None, Counter[str]]:
     """Return a photo with its landmarks in upright pixels, its mask likewise, and what is to be noted. Raises Rejected."""
     notes: Counter[str] = Counter()
-    size = picture.image.size
+    size = picture.size
     drawn = photo.mask is not None or photo.points is not None or photo.box is not None
-    turn = images.turn_of(picture.data) if drawn else None
+    turn = picture.turn if drawn else None
     if turn is not None and how.drawn_on is None:
         raise Rejected(
             Reason.TURNED,
@@ -153,21 +153,21 @@ def _inside(box: Sequence[float], place: Sequence[float], slack: float = 0.0) ->
     return box[0] - x <= place[0] <= box[2] + x and box[1] - y <= place[1] <= box[3] + y
 
 
-def _views(photo: Photo, image: Image.Image, how: Picturing) -> list[_View]:
+def _views(photo: Photo, picture: images.Picture, how: Picturing) -> list[_View]:
     size = how.size
-    if size is None or (how.align == "none" and image.size == (size, size)):
+    if size is None or (how.align == "none" and picture.size == (size, size)):
         return [_View(None, False, True)]
     if how.align == "none":
-        return [_View(square(image.width, image.height, size), False, True)]
+        return [_View(square(*picture.size, size), False, True)]
     known = photo.points if how.align == "landmarks" else None
-    found = [known] if known is not None else _detected(photo, image, how)
+    found = [known] if known is not None else _detected(photo, picture.image, how)
     views: list[_View] = []
     for points in found:
         try:
             matrix = similarity(points, size, how.margin)
         except ValueError as error:
             raise Rejected(Reason.ANNOTATION, "its landmarks lie in one place or nowhere") from error
-        kept = fits(matrix, image.width, image.height, size)
+        kept = fits(matrix, *picture.size, size)
         views.append(_View(None if kept else matrix, True, not views))
     return views
 
@@ -186,12 +186,14 @@ def _detected(photo: Photo, image: Image.Image, how: Picturing) -> list[tuple[fl
     return faces if how.faces == "all" else faces[:1]
 
 
-def _viewed(image: Image.Image, mask: Mask | None, view: _View, size: int | None) -> tuple[Image.Image, Mask | None]:
+def _viewed(
+    picture: images.Picture, mask: Mask | None, view: _View, size: int | None
+) -> tuple[Image.Image, Mask | None]:
     """Return the picture of one face and the mask that goes with it, which only the main face has."""
-    mask = mask if view.main else None
+    mask, image = mask if view.main else None, picture.image
     if view.matrix is None or size is None:
         return image, mask
-    image = warp(image, view.matrix, size) if view.aligned else crop(image, size)
+    image = warp(image, view.matrix, size) if view.aligned else crop(image, size, picture.size)
     return image, None if mask is None else warp_mask(mask, view.matrix, size)
 
 
@@ -227,6 +229,4 @@ def encode_mask(mask: Mask) -> bytes:
     """Encode class ids as a grey PNG. Raises Rejected for ids that are no class."""
     if mask.max() >= len(CLASSES):
         raise Rejected(Reason.MASK_IDS, f"class ids are 0 to {len(CLASSES) - 1}; this has {mask.max()}")
-    buffer = io.BytesIO()
-    Image.fromarray(mask).save(buffer, "PNG", compress_level=4)
-    return buffer.getvalue()
+    return images.encode_ids(mask)

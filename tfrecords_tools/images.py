@@ -1,14 +1,15 @@
 """Photos for the converter: files read safely, decoded by the one photo reader, refused with a reason; and encoded."""
 
-import contextlib
 import io
 import os
 import stat
+import struct
+import zlib
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from seghgan_tf import photos
 from seghgan_tf.photos import Rejected
@@ -17,11 +18,17 @@ from tfrecords_tools.photo import Reason
 MAX_BYTES = 1 << 30
 """Largest file that is read into memory."""
 
+_UP = 2
+"""The PNG filter that stores a row as its difference from the one above."""
+
 
 class Picture(NamedTuple):
-    """A decoded photo: RGB pixels, the bytes it came from, and whether these bytes can be stored as they are."""
+    """A decoded photo: RGB pixels, the width and height that it has or had before it was reduced, how its EXIF tag turned it
+    (None: not at all), the bytes it came from, and whether these can be stored as they are."""
 
     image: Image.Image
+    size: tuple[int, int]
+    turn: "Turn | None"
     data: bytes
     image_format: str
     storable: bool
@@ -85,19 +92,15 @@ class Turn(NamedTuple):
         return tuple(np.stack((x, y) if self.orientation < 5 else (y, x), 1).ravel().tolist())
 
 
-def turn_of(data: bytes) -> Turn | None:
-    """Return how a photo's EXIF tag turns it; None where it stays as it is. Raises Rejected."""
-    image = photos.open_header(data)
-    with contextlib.suppress(*photos.BROKEN):
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-        return Turn(orientation, *image.size) if orientation in _TURNS else None
-    return None
+def open_picture(data: bytes, max_pixels: int, least: int = 0) -> Picture:
+    """Decode a photo to 8-bit sRGB, upright; transparent parts become white. Raises Rejected with a reason.
 
-
-def open_picture(data: bytes, max_pixels: int) -> Picture:
-    """Decode a photo to 8-bit sRGB, upright; transparent parts become white. Raises Rejected with a reason."""
-    photo = photos.read(data, max_pixels)
-    return Picture(Image.fromarray(photo.pixels), data, photo.format, photo.plain)
+    With `least` a JPEG may be decoded reduced, as long as its sides have so many pixels.
+    """
+    photo = photos.read(data, max_pixels, least)
+    raw = photo.size if photo.orientation < 5 else photo.size[::-1]
+    turn = Turn(photo.orientation, *raw) if photo.orientation in _TURNS else None
+    return Picture(photo.rgb, photo.size, turn, data, photo.format, photo.plain)
 
 
 def encode_image(image: Image.Image, jpeg_quality: int) -> tuple[bytes, str]:
@@ -108,3 +111,24 @@ def encode_image(image: Image.Image, jpeg_quality: int) -> tuple[bytes, str]:
         return buffer.getvalue(), "jpeg"
     image.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue(), "png"
+
+
+def encode_ids(mask: NDArray[np.uint8]) -> bytes:
+    """Encode class ids (H, W) as a grey PNG: each row less the one above, in runs.
+
+    Of large even areas this makes smaller files than the filters that Pillow tries for each row, in a quarter of the time.
+
+    >>> np.asarray(Image.open(io.BytesIO(encode_ids(np.eye(3, dtype=np.uint8))))).tolist()
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    """
+    height, width = mask.shape
+    rows = np.empty((height, width + 1), np.uint8)
+    rows[:, 0] = _UP
+    rows[0, 1:] = mask[0]
+    np.subtract(mask[1:], mask[:-1], out=rows[1:, 1:])
+    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", packer.compress(rows) + packer.flush()), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in parts
+    )

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seghgan_tf import frames
 from seghgan_tf.photos import Rejected
-from tfrecords_tools.images import encode_image, open_picture, read_file
+from tests.data_tools import layouts
+from tfrecords_tools.images import encode_ids, encode_image, open_picture, read_file
 from tfrecords_tools.photo import Reason
 
 LIMIT = 10_000
@@ -161,3 +163,50 @@ def test_quality_zero_writes_the_very_pixels():
     data, image_format = encode_image(Image.fromarray(RED), 0)
     assert image_format == "png"
     np.testing.assert_array_equal(pixels(data), RED)
+
+
+def textured(width, height):
+    """A drawn face with its edges, stretched to a size, with fine and coarse detail."""
+    face = Image.fromarray(layouts.drawn(1, 128)[0][0]).resize((width, height), Image.Resampling.BICUBIC)
+    waves = 20 * np.sin(np.arange(width) / 7) * np.cos(np.arange(height) / 5)[:, None]
+    return np.clip(np.asarray(face) + waves[..., None], 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("width", "height"), [(256, 256), (301, 257), (150, 391), (600, 517), (1100, 1023)])
+def test_a_jpeg_decoded_small_is_the_same_picture_in_the_same_place(width, height):
+    data = encoded(Image.fromarray(textured(width, height)), "JPEG", quality=95)
+    whole, small = open_picture(data, 1 << 21), open_picture(data, 1 << 21, least=64)
+    assert small.size == whole.size == whole.image.size
+    assert small.image.width < whole.image.width
+    assert not small.storable
+    plain = np.asarray(frames.crop(whole.image, 64), float)
+    quick = np.asarray(frames.crop(small.image, 64, small.size), float)
+    error = np.sqrt(np.mean((quick - plain) ** 2))
+    assert error < 4
+    for step in (-1, 1):
+        for axis in (0, 1):
+            assert np.sqrt(np.mean((quick - np.roll(plain, step, axis)) ** 2)) > 2 * error
+
+
+def test_a_jpeg_is_decoded_small_only_where_enough_is_left_and_other_files_or_turned_ones_never():
+    pixels = textured(200, 130)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = open_picture(encoded(Image.fromarray(pixels), "JPEG", exif=exif), 1 << 20, 16)
+    assert turned.image.size == turned.size == (130, 200)
+    assert turned.turn == (6, 200, 130)
+    for least, width in ((131, 200), (66, 200), (65, 100), (32, 50), (16, 25)):
+        assert open_picture(encoded(Image.fromarray(pixels), "JPEG"), 1 << 20, least).image.width == width
+    np.testing.assert_array_equal(open_picture(encoded(Image.fromarray(pixels)), 1 << 20, 16).image, pixels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (37, 53), (128, 128)])
+def test_class_ids_are_kept_by_their_own_png_as_by_the_plain_one(shape):
+    ids = np.random.default_rng(0).integers(0, 19, shape).astype(np.uint8)
+    np.testing.assert_array_equal(layouts.decoded(encode_ids(ids)), layouts.decoded(encoded(Image.fromarray(ids))))
+
+
+def test_the_png_of_a_faces_mask_is_smaller_than_the_plain_one():
+    masks = layouts.drawn(4, 128)[1]
+    plain = [encoded(Image.fromarray(mask), compress_level=4) for mask in masks]
+    assert sum(map(len, map(encode_ids, masks))) < sum(map(len, plain))

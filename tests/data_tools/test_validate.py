@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 
 from seghgan_tf.data.folder import read_shard
 from seghgan_tf.data.schema import decode_mask, encode_face
+from seghgan_tf.regions import CLASSES
 from tests.data_tools import layouts
 from tfrecords_tools.cli import app
 from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing, encode_mask
 from tfrecords_tools.images import encode_image
-from tfrecords_tools.masks import BISENET, ORDERS
+from tfrecords_tools.masks import BISENET, ORDERS, relations
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +98,31 @@ def test_an_unchanged_folder_written_anew_is_sound(sound, tmp_path):
     rewritten(folder, lambda number, face: face)
     done = CliRunner().invoke(app, ["validate", str(folder), "--workers", "1"])
     assert (done.exit_code, "sound" in done.output) == (0, True)
+
+
+def test_tensorflow_and_pillow_read_the_masks_of_records_alike():
+    for mask in layouts.drawn(3)[1]:
+        np.testing.assert_array_equal(tf.io.decode_png(encode_mask(mask))[..., 0], mask)
+        np.testing.assert_array_equal(decode_mask(encode_mask(mask)), mask)
+
+
+def plain_relations(mask):
+    """Relations by the middles of each part's pixels, one part after the other."""
+    above = "l_brow l_eye, r_brow r_eye, l_eye nose, r_eye nose, nose u_lip, u_lip l_lip"
+    left = "r_eye l_eye, r_brow l_brow, r_ear l_ear, r_eye nose, nose l_eye"
+    held = seen = 0
+    for axis, pairs in enumerate((above, left)):
+        for pair in pairs.split(", "):
+            places = [np.argwhere(mask == CLASSES.index(name)) for name in pair.split()]
+            if min(map(len, places)) >= 8:
+                way = places[1].mean(0) - places[0].mean(0)
+                held, seen = held + (way[axis] > 0.3 * np.hypot(*way)), seen + 1
+    return held, seen
+
+
+def test_relations_are_those_of_the_middles_of_each_parts_pixels():
+    masks = layouts.drawn(3)[1]
+    noise = np.random.default_rng(0).integers(0, 19, (30, 50)).astype(np.uint8)
+    for mask in (*masks, masks[0].T, masks[0][::-1], masks[0][:, ::-1], masks[1][20:45, 5:], noise):
+        assert relations(mask) == plain_relations(mask)
+    assert relations(masks[0]) != relations(masks[0][::-1])

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +21,17 @@ from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
 
+from seghgan_tf.frames import crop, square, warp_mask
 from tfrecords_tools.drawn_faces import draw_faces, sample_aus, sample_faces
-from tfrecords_tools.images import encode_ids
+from tfrecords_tools.images import encode_ids, encode_image, open_picture, read_file
+from tfrecords_tools.masks import read_mask
+from tfrecords_tools.photo import Photo
 
 DISTINCT = 48
 """Photos that differ; the others are links to them."""
+
+MAX_PIXELS, QUALITY = 64_000_000, 95
+"""What the converter takes where nothing else is said."""
 
 CHILD = """
 import json, sys, time
@@ -101,12 +108,30 @@ def bound(source: Path, size: int, own: bool, seconds: float) -> tuple[float, fl
                     image.draft(None, (size, size))
                 image.load()
             if size:
-                photo.save(io.BytesIO(), "JPEG", quality=95, subsampling=0)
+                photo.save(io.BytesIO(), "JPEG", quality=QUALITY, subsampling=0)
             if own:
                 encode_ids(masks[name])
             else:
                 mask.save(io.BytesIO(), "PNG", compress_level=4)
         count += len(names)
+    return count / (time.perf_counter() - start), (time.process_time() - processor) / count
+
+
+def pixels(source: Path, size: int, seconds: float) -> tuple[float, float]:
+    """Images a second, and processor seconds an image, of all that the converter does to pixels, in this process: no records, no plan."""
+    count, start, processor = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - start < seconds:
+        for name in (f"{number:06d}" for number in range(DISTINCT)):
+            data = read_file(str(source / "images" / f"{name}.jpg"))
+            picture = open_picture(data, MAX_PIXELS, size)
+            photo = Photo(name, "", name, mask=str(source / "masks" / f"{name}.png"))
+            mask = read_mask(photo, picture.size, MAX_PIXELS, Counter())
+            if size:
+                encode_image(crop(picture.image, size, picture.size), QUALITY)
+                mask = warp_mask(mask, square(*picture.size, size), size)
+            encode_ids(mask)
+            Image.fromarray(mask).histogram()
+        count += DISTINCT
     return count / (time.perf_counter() - start), (time.process_time() - processor) / count
 
 
@@ -179,6 +204,7 @@ def main() -> None:
     parser.add_argument(
         "--memory", type=int, nargs="*", default=[1000, 10000], help="photos, of 128 px, at which memory is taken"
     )
+    parser.add_argument("--pixels", action="store_true", help="only what is done in one process, no whole conversions")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     figures: dict[str, object] = {}
@@ -189,9 +215,12 @@ def main() -> None:
             kinds: dict[str, Callable[[], tuple[float, ...]]] = {
                 "bound": lambda size=size: bound(source, size, False, 3.0),
                 "bound of the converter's own coders": lambda size=size: bound(source, size, True, 3.0),
+                "pixels alone": lambda size=size: pixels(source, size, 3.0),
                 "1 worker": lambda size=size: converted(source, size, 1, args.shard_size),
                 "2 workers": lambda size=size: converted(source, size, 2, args.shard_size),
             }
+            if args.pixels:
+                del kinds["1 worker"], kinds["2 workers"]
             measured: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in kinds}
             for _ in range(args.rounds):
                 for kind, run in kinds.items():
@@ -207,7 +236,8 @@ def main() -> None:
                     "images_per_second": round(rate, 1), "cpu_ms": round(1e3 * processor, 3),
                     "ratio": round(rate / best, 3), "cpu_ratio": round(least / processor, 3),
                 }  # fmt: skip
-            figures[f"{what}, 2 workers beside 1"] = round(medians["2 workers"][0] / medians["1 worker"][0], 2)
+            if not args.pixels:
+                figures[f"{what}, 2 workers beside 1"] = round(medians["2 workers"][0] / medians["1 worker"][0], 2)
         for count in args.memory:
             small = make_source(Path(name) / f"small{count}", count, 128, args.seed)
             figures[f"peak memory in MB at {count} photos, 2 workers"] = round(

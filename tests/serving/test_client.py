@@ -336,7 +336,7 @@ def test_asyncio_retries_and_hedges(stub: Any) -> None:
 
 def test_a_client_is_shared_by_threads_from_its_first_call_on(run_server: Any, export_v1: Path) -> None:
     begin = threading.Barrier(32)
-    with run_server(model_dir=export_v1.parent) as (_, target), SegHGANClient(target) as client:
+    with run_server(model_dir=export_v1.parent, max_waiting=32) as (_, target), SegHGANClient(target) as client:
 
         def ask(number: int) -> int:
             begin.wait(30)

@@ -171,6 +171,7 @@ def test_lessons_teach_every_unit_from_both_sides():
     assert {unit for look in targets for unit, _ in look.units} == set(TAUGHT)
     assert set(TAUGHT) == set(AUS) - {"AU12"}
     assert [pairs.count(pair) for pair in ((REST, SMILE), (SMILE, REST))] == [32, 24]
+    assert [pairs.count((look, look)) for look in (REST, SMILE)] == [10, 10], "what shows already stays"
     assert any(source.units and target in (REST, SMILE) for source, target in pairs)
     assert {unit for source, target in pairs if source == SMILE for unit, _ in target.units} == set(TAUGHT)
     assert all(0 < value <= 5 for look in (*sources, *targets) for _, value in look.units)

@@ -6,13 +6,14 @@ INSTALLED := $(VENV)/.installed
 K8S_TOOLS := $(VENV)/.k8s-tools
 BEAM := $(VENV)/beam/.installed
 CLIENTS := $(VENV)/clients/.installed
+BENCH := $(VENV)/bench/.installed
 
 FAST := $(addprefix tests/,test_cli.py test_config.py test_docs_flags.py test_expressions.py test_imports.py test_losses.py \
   test_photos.py test_skips.py data_tools/test_actions.py data_tools/test_readers.py serving/test_contract.py \
   serving/test_tensors.py k8s/test_docs.py k8s/test_fetch.py k8s/test_gate.py k8s/test_manifests.py k8s/test_receipt.py \
   k8s/test_training.py)
 
-.PHONY: help needs demo test test-fast mutants lint format bench k8s-validate beam clients lock clean
+.PHONY: help needs demo test test-fast mutants lint format bench bench-check bench-data k8s-validate beam clients lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -44,6 +45,11 @@ $(CLIENTS): $(addprefix tests/serving/clients/,requirements.lock package.json pa
 	if command -v npm > /dev/null; then cp $(filter %.json,$^) $(@D) && \
 	  (cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error > /dev/null) && touch $@; fi
 
+$(BENCH): requirements-bench.lock $(INSTALLED)
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(@D) -r requirements-bench.lock
+	@touch $@
+
 demo: $(INSTALLED) ## Draw faces, train, evaluate, export, serve and edit over gRPC; report in runs/demo
 	$(BIN)/seghgan demo
 
@@ -71,10 +77,15 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## Measure conversion, the loader and one training step
+bench: $(INSTALLED) $(BENCH) ## Our work beside the peers' (PyTorch), in turns, one thread, by processor time; writes docs/performance.md
+	$(BIN)/python benchmarks/peers/run.py
+
+bench-check: $(INSTALLED) $(BENCH) ## Fail where a ratio to a peer is over the kept one by more than 15 %
+	$(BIN)/python benchmarks/peers/run.py --check
+
+bench-data: $(INSTALLED) ## Measure conversion and the loader
 	$(BIN)/python benchmarks/convert.py
 	$(BIN)/python benchmarks/input_pipeline.py
-	$(BIN)/python benchmarks/train_step.py
 
 k8s-validate: $(INSTALLED) $(K8S_TOOLS) ## Validate the Kubernetes manifests offline; TARGET=overlays/... checks that one is filled in
 	$(BIN)/python -m k8s.validate $(TARGET)

@@ -21,7 +21,8 @@ T = TypeVar("T")
 BYTES_A_PIXEL, BYTES_BESIDE = 12, 64 << 20
 """What the edit of a photo takes at its peak: by the photo's pixel, and beside it at most."""
 OVERLOAD_SECONDS = 30.0
-"""How long nobody waits once not all could be answered."""
+"""How long nobody waits once not all could be answered, from when half of the last `FATES` requests got in again."""
+FATES = 100
 STANDING = 0.1
 """Seconds that somebody has to wait at any moment before a refusal tells of more than a burst."""
 KINDS = 64
@@ -46,8 +47,8 @@ class Limit:
 
     @property
     def now(self) -> int:
-        """How many may run at once now."""
-        return int(self._now + 0.5)
+        """How many may run at once now: one more only where almost all of its place is found."""
+        return int(self._now + 0.25)
 
     def learn(self, kind: Hashable, seconds: float, beside: int, alone: bool) -> None:
         """Take in that a request ran for so many seconds: alone, or among `beside`, itself counted."""
@@ -65,9 +66,9 @@ class Admission:
     """Lets some requests run and some wait, first come first served; the rest is turned away at once.
 
     At most as many run as `limit` finds, and `waiting` wait besides those that it keeps from running. With `sheds`, one
-    turned away where others have waited for `STANDING`, or four times as long as a request runs, is a sign that not all
-    can be answered: then those that wait are turned away with it, and for `OVERLOAD_SECONDS` nobody waits, so that what
-    is accepted is answered soon. `clock` is `time.monotonic` or what a test has in its place. Everything is called in one
+    turned away where others have waited for `STANDING`, or twice as long as a request runs, is a sign that not all
+    can be answered: then those that wait are turned away with it, and until `OVERLOAD_SECONDS` after fewer than half are
+    turned away nobody waits, so that what is accepted is answered soon. `clock` is `time.monotonic` or what a test has in its place. Everything is called in one
     event loop.
     """
 
@@ -86,6 +87,7 @@ class Admission:
         self._sheds = sheds
         self._clock = clock
         self._overload_ends = -math.inf
+        self._refused: deque[bool] = deque(maxlen=FATES)
         self._stands_since = 0.0
 
     @property
@@ -112,7 +114,10 @@ class Admission:
         """Return the error of one who is turned away; a queue that stood long begins the time in which nobody waits."""
         now = self._clock()
         stood = now - self._stands_since if self._queue else 0.0
-        if self._sheds and stood >= max(STANDING, 4 * self._seconds):
+        self._refused.append(True)
+        if self.overloaded and 2 * sum(self._refused) > FATES:
+            self._overload_ends = now + OVERLOAD_SECONDS
+        if self._sheds and stood >= max(STANDING, 2 * self._seconds):
             self._overload_ends = now + OVERLOAD_SECONDS
             waiting, self._queue = self._queue, deque()
             for turn in waiting:
@@ -137,6 +142,7 @@ class Admission:
         if deadline is not None and start >= deadline:
             raise late()
         if self.inside < self.limit.now and not self._queue:
+            self._refused.append(False)
             self.inside += 1
             return 0.0
         if self.full:
@@ -151,6 +157,7 @@ class Admission:
             self._stands_since = start
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
+        self._refused.append(False)
         try:
             async with asyncio.timeout(None if deadline is None else deadline - start):
                 await turn

@@ -145,6 +145,20 @@ def test_nobody_waits_for_a_while_once_not_all_could_be_answered() -> None:
     asyncio.run(measure())
 
 
+@pytest.mark.parametrize("times", [2, 5])
+def test_nobody_waits_for_as_long_as_half_are_turned_away_and_others_wait_again_soon_after(times: int) -> None:
+    async def measure() -> None:
+        server = Server(adaptive, one_core)
+        await server.load(times / ALONE, 200)
+        server.seconds.clear()
+        await server.load(times / ALONE, int(4 * OVERLOAD_SECONDS * times / ALONE))
+        assert max(server.seconds) < 5 * ALONE  # those who run share the machine; one who waited took STANDING and more
+        await server.load(0.7 / ALONE, int(1.2 * OVERLOAD_SECONDS * 0.7 / ALONE))
+        assert (server.admission.overloaded, server.admission.room > 0) == (False, True)
+
+    asyncio.run(measure())
+
+
 def test_the_limit_grows_where_many_share_a_batch_and_stays_where_they_do_not() -> None:
     limits = {}
     for name, together in (("shared", 0.016), ("apart", 0.1)):

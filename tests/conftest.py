@@ -7,8 +7,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
+import tensorflow as tf
 
 from tests import skips
+
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as training does without a GPU
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from seghgan_tf.model.layers import Doubled
+
 
 def _convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
     x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
@@ -55,9 +57,9 @@ def bisenet(image_size: int, classes: int, width: int, name: str = "segmenter") 
         layers.GlobalAveragePooling2D(keepdims=True, name="scene_pool")(pyramid["P5"]), middle, 1, 1, "scene"
     )
     deep = layers.Add(name="deep_scene")([_refine(pyramid["P5"], middle, "refine32"), scene])
-    deep = _convolve(layers.UpSampling2D(name="deep_up")(deep), middle, 3, 1, "deep")
+    deep = _convolve(Doubled(name="deep_up")(deep), middle, 3, 1, "deep")
     shallow = layers.Add(name="shallow_deep")([_refine(pyramid["P4"], middle, "refine16"), deep])
-    context = _convolve(layers.UpSampling2D(name="shallow_up")(shallow), middle, 3, 1, "shallow")
+    context = _convolve(Doubled(name="shallow_up")(shallow), middle, 3, 1, "shallow")
 
     spatial = _convolve(image, width, 7, 2, "spatial1")
     spatial = _convolve(spatial, width, 3, 2, "spatial2")

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from seghgan_tf.model.layers import ExpressionNorm, InstanceNorm
+from seghgan_tf.model.layers import Doubled, ExpressionNorm, InstanceNorm
 
 KEEP = 2.0
 """Bias of the attention's head: training starts near "keep the photo" (sigmoid(2) is 0.88)."""
@@ -29,7 +29,7 @@ def _residual(x: Any, expression: Any, width: int, name: str) -> Any:
 
 
 def _decode(x: Any, same_size: Any, expression: Any, width: int, name: str) -> Any:
-    x = layers.Concatenate(name=f"{name}_join")([layers.UpSampling2D(name=f"{name}_up")(x), same_size])
+    x = layers.Concatenate(name=f"{name}_join")([Doubled(name=f"{name}_up")(x), same_size])
     return layers.ReLU(name=f"{name}_back_relu")(_change(x, expression, width, f"{name}_back"))
 
 

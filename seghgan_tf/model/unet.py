@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from seghgan_tf.model.layers import InstanceNorm
+from seghgan_tf.model.layers import Doubled, InstanceNorm
 
 
 def _stage(x: Any, width: int, name: str) -> Any:
@@ -29,6 +29,6 @@ def unet(image_size: int, classes: int, width: int, name: str = "segmenter") -> 
         x = layers.MaxPooling2D(name=f"pool{depth}")(x)
     x = _stage(x, width * 4, "bottom")
     for depth, factor in reversed(list(enumerate((1, 2, 4, 4)))):
-        x = layers.UpSampling2D(name=f"up{depth}")(x)
+        x = Doubled(name=f"up{depth}")(x)
         x = _stage(layers.Concatenate(name=f"join{depth}")([x, skips[depth]]), width * factor, f"up{depth}")
     return keras.Model(image, layers.Conv2D(classes, 1, dtype="float32", name="logits")(x), name=name)

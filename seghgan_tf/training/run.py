@@ -13,7 +13,7 @@ from seghgan_tf.data.select import expression_source, mask_source
 from seghgan_tf.data.stream import Batching, load_streams
 from seghgan_tf.machine import free_memory
 from seghgan_tf.model import SegHGAN, role_optimizer
-from seghgan_tf.model.optimizer import ROLES
+from seghgan_tf.model.optimizer import ROLES, Adam
 from seghgan_tf.model.seghgan import Stage
 from seghgan_tf.progress import Move
 from seghgan_tf.training import cluster, pretrained, workdir
@@ -32,9 +32,11 @@ class TrainingStopped(RuntimeError):  # noqa: N818
 def choose_strategy() -> tf.distribute.Strategy:
     """Return MultiWorkerMirrored where the environment names a cluster, Mirrored on several GPUs, else the default.
 
-    GPUs give memory as it is asked for, so that a second process finds some.
+    GPUs give memory as it is asked for, so that a second process finds some. Without one, graphs run as they are traced: to
+    rewrite them first takes longer than the step is the faster for it.
     """
     gpus = tf.config.list_physical_devices("GPU")
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not gpus})
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if cluster.announce():
@@ -52,9 +54,9 @@ def make_optimizer(config: Config) -> keras.optimizers.MultiOptimizer:
         "poly": schedules.PolynomialDecay(first, training.steps, end_learning_rate=0.0, power=0.9),
     }
     return role_optimizer(
-        keras.optimizers.Adam(LateFall(rate, steps), 0.5, 0.999),
-        keras.optimizers.Adam(LateFall(rate, steps * config.model.critic_steps), 0.5, 0.999),
-        keras.optimizers.Adam(falling[training.segmenter_schedule]),
+        Adam(LateFall(rate, steps), 0.5, 0.999),
+        Adam(LateFall(rate, steps * config.model.critic_steps), 0.5, 0.999),
+        Adam(falling[training.segmenter_schedule]),
     )
 
 

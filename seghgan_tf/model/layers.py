@@ -59,7 +59,7 @@ class Doubled(keras.layers.Layer):
         """Return the larger images."""
         return tf.image.resize(inputs, (2 * inputs.shape[1], 2 * inputs.shape[2]), "nearest")
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the shape of the larger images."""
         batch, height, width, channels = input_shape
         return batch, 2 * height, 2 * width, channels
@@ -78,7 +78,8 @@ def _normalised(images: tf.Tensor, gain: tf.Tensor, shift: tf.Tensor) -> tuple[t
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The usual gradient in closed form: a third of the operations that a tape makes of it."""
-        pixels = images.shape[1] * images.shape[2]
+        _, height, width, _ = keras.ops.shape(images)
+        pixels = height * width
         centred = images - mean
         for_shift = tf.reduce_sum(upstream, (1, 2), keepdims=True)
         for_gain = deviation * tf.reduce_sum(upstream * centred, (1, 2), keepdims=True)

@@ -12,6 +12,7 @@ from any thread. A version resolved by `engine.models.use(model, version, label)
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -170,10 +171,8 @@ class Engine:
         """
         start = time.monotonic()
         try:
-            waited = await self.admission.enter(deadline)
-        except ServingError as error:
-            self.metrics.shed(error.code.name, protocol)
-            raise
+            with self.counting(protocol):
+                waited = await self.admission.enter(deadline)
         except asyncio.CancelledError:
             self.metrics.shed("CANCELLED", protocol)
             raise
@@ -221,10 +220,16 @@ class Engine:
 
         ServingError, counted, as of `Reading.read` and `Admission.busy`.
         """
-        try:
+        with self.counting(protocol):
             if predicts and self.admission.full:
                 raise self.admission.busy()
             return await self.reading.read(message())
+
+    @contextlib.contextmanager
+    def counting(self, protocol: str) -> Iterator[None]:
+        """Count whoever is turned away inside the block; `predict` counts its own."""
+        try:
+            yield
         except ServingError as error:
             self.metrics.shed(error.code.name, protocol)
             raise

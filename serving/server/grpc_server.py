@@ -58,10 +58,12 @@ def _handler(engine: Engine, method: str, function: Method) -> grpc.RpcMethodHan
         call = Call(context, logs.request_id(str(given)), deadline)
         fields: dict[str, Any] = {"method": method, "request_id": call.request_id}
         try:
-            if settings.client_identities and not tls.identities(context) & set(settings.client_identities):
-                engine.metrics.shed("PERMISSION_DENIED", "grpc")
-                raise ServingError(grpc.StatusCode.PERMISSION_DENIED, "Your certificate's name is not on the list.")
-            answer = await function(await _received(engine, method, context), call)
+            with engine.counting("grpc"):
+                if settings.client_identities and not tls.identities(context) & set(settings.client_identities):
+                    raise ServingError(grpc.StatusCode.PERMISSION_DENIED, "Your certificate's name is not on the list.")
+            raw = await _received(engine, method, context)
+            with contextlib.nullcontext() if method == "Predict" else engine.counting("grpc"):
+                answer = await function(raw, call)
         except ServingError as refused:
             error = refused
             level = logging.DEBUG if error.code in SHED else logging.WARNING

@@ -115,7 +115,6 @@ class Services:
         if not settings.strict_compatibility:
             named = settings.admin_identities and tls.identities(call.context) & set(settings.admin_identities)
             if not settings.allow_reload or (settings.admin_identities and not named):
-                self.engine.metrics.shed("PERMISSION_DENIED", "grpc")
                 raise ServingError(
                     grpc.StatusCode.PERMISSION_DENIED,
                     "This server does not take configuration from you: edit models.config, or start it with "

@@ -21,8 +21,9 @@ import numpy as np
 import orjson
 from google.protobuf import json_format
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -79,7 +80,7 @@ class Rest:
                 routes.append(Mount("/", StaticFiles(directory=WEB, html=True)))
             else:
                 logger.warning("no web page", extra={"fields": {"reason": "not installed", "folder": str(WEB)}})
-        self._site = Starlette(routes=routes)
+        self._site = Starlette(routes=routes, exception_handlers={HTTPException: self._no_page})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -88,6 +89,12 @@ class Rest:
             await response(scope, receive, send)
         else:
             await self._site(scope, receive, send)
+
+    async def _no_page(self, _: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        self.engine.metrics.shed(f"HTTP_{error.status_code}", "rest")
+        return PlainTextResponse(error.detail, error.status_code, error.headers)
 
     async def _metrics(self, _: Request) -> Response:
         text = await asyncio.to_thread(self.engine.metrics.render)
@@ -126,16 +133,29 @@ class Rest:
             return _refusal(ServingError(grpc.StatusCode.INTERNAL, text), request_id)
 
     async def _answer(self, request: Request, request_id: str) -> Response:
+        with self.engine.counting("rest"):
+            asked = self._asked(request)
+            version = None if asked["version"] is None else int(asked["version"])
+            if not asked["method"]:
+                return self._told(asked, version, request_id)
+        return await self._predict(request, asked, version, request_id)
+
+    def _asked(self, request: Request) -> re.Match[str]:
         path = request.url.path
         asked = PATH.fullmatch(path)
-        posts = asked is not None and asked["method"] is not None
-        if asked is None or posts != (request.method == "POST"):
+        if asked is None or (asked["method"] is not None) != (request.method == "POST"):
             raise invalid(f"Malformed request: {request.method} {path[1:201]}")
         if asked["model"] is None:
             raise invalid("Missing model name in request.")
-        version = None if asked["version"] is None else int(asked["version"])
-        if posts:
-            return await self._predict(request, asked, version, request_id)
+        if asked["method"] and self.settings.checks_clients:
+            raise ServingError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "This server checks its clients' certificates, which REST cannot show: use gRPC.",
+            )
+        return asked
+
+    def _told(self, asked: re.Match[str], version: int | None, request_id: str) -> Response:
+        """Return a version's signatures, or the states of a model's versions."""
         if asked["metadata"]:
             reply = replies.metadata(self.engine, asked["model"], version, asked["label"])
             return _json(200, _metadata_json(reply), request_id)
@@ -147,12 +167,6 @@ class Rest:
 
     async def _predict(self, request: Request, asked: re.Match[str], version: int | None, request_id: str) -> Response:
         deadline = time.monotonic() + self.settings.rest_api_timeout_in_ms / 1000
-        if self.settings.checks_clients:
-            self.engine.metrics.shed("PERMISSION_DENIED", "rest")
-            raise ServingError(
-                grpc.StatusCode.PERMISSION_DENIED,
-                "This server checks its clients' certificates, which REST cannot show: use gRPC.",
-            )
         body, zipped = await self.engine.receive(partial(self._body, request), "rest", predicts=True)
         document: dict[str, Any] = {}
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
+from tensorflow_serving.apis import get_model_status_pb2
 
 from serving import tensors
 from serving.client import SegHGANClient, talk
@@ -288,6 +289,36 @@ def test_refusals_of_other_kinds_are_counted_too(run_server: Callable[..., Any],
         )
         assert reload.code() is grpc.StatusCode.PERMISSION_DENIED
         assert (shed(engine, "INVALID_ARGUMENT", "grpc"), shed(engine, "PERMISSION_DENIED", "grpc")) == (1, 1)
+
+
+def test_refusals_of_every_kind_are_counted_once(
+    run_server: Callable[..., Any], rest_ports: dict[str, int], export: Path
+) -> None:
+    refused = {
+        ("GET", "/v1/models/other"): (404, "NOT_FOUND"),
+        ("GET", "/v1/models/seghgan/versions/9/metadata"): (404, "NOT_FOUND"),
+        ("GET", "/v1/models/seghgan:predict"): (400, "INVALID_ARGUMENT"),
+        ("POST", "/v1/models/seghgan"): (400, "INVALID_ARGUMENT"),
+        ("GET", "/v1/nothing"): (400, "INVALID_ARGUMENT"),
+        ("GET", "/no-page.html"): (404, "HTTP_404"),
+        ("POST", "/manifest.json"): (405, "HTTP_405"),
+    }
+    with run_server(model_dir=export) as (engine, address):
+        connection = http.client.HTTPConnection("127.0.0.1", rest_ports[address], timeout=20)
+        for number, ((method, path), (status, _)) in enumerate(refused.items(), 1):
+            connection.request(method, path)
+            answer = connection.getresponse()
+            answer.read()
+            assert (path, answer.status) == (path, status)
+            assert sum(shed(engine, code, "rest") for code in {code for _, code in refused.values()}) == number
+        connection.close()
+        with grpc.insecure_channel(address) as channel:
+            unknown = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "other"})
+            call = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus").future(
+                unknown.SerializeToString(), timeout=20
+            )
+            assert call.code() is grpc.StatusCode.NOT_FOUND
+        assert shed(engine, "NOT_FOUND", "grpc") == 1
 
 
 def test_bodies_that_drip_lock_nobody_out(

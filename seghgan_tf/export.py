@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from seghgan_tf import __version__
 from seghgan_tf.detector import Detector
@@ -51,8 +50,7 @@ def export(model: SegHGAN, folder: Path, version: int | None = None, training: d
     made = functions(copy, detector)
     for name, signature in model_signatures(description).items():
         archive.add_endpoint(name, made[name], input_signature=[tensor_specs(signature)])
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # what is served takes no gradient
-    archive.write_out(str(aside), options=options, verbose=False)
+    archive.write_out(str(aside), verbose=False)
     write_warmup(aside, description["image_size"])
     write_manifest(aside, description, {"package_version": __version__, **(training or {})})
     check_export(aside)

@@ -111,6 +111,7 @@ def _bucket_weights(buckets: tuple[int, ...]) -> Any:
     return np.minimum(even / np.maximum(counts, 1), MAX_REPEAT).astype(np.float32)
 
 
+@tf.autograph.experimental.do_not_convert  # nothing in it branches on tensors, and to look for that takes a second
 def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> tf.data.Dataset:
     batch_size = how.batch_size
     if how.input_context is not None:

@@ -1,4 +1,4 @@
-"""Images a second of the loader beside bare JPEG decoding: `python benchmarks/input_pipeline.py --help`."""
+"""Images a second of the loader beside bare decoding of what it decodes: `python benchmarks/input_pipeline.py --help`."""
 
 import argparse
 import dataclasses
@@ -24,10 +24,19 @@ from seghgan_tf.data.folder import Tally, describe, shard_entry, shard_name, wri
 from seghgan_tf.data.schema import FEATURES, Face, encode_face
 from seghgan_tf.data.stream import Batching, load_expression_stream, load_segmentation_stream
 from seghgan_tf.expressions import expression_space
+from tfrecords_tools.images import encode_ids
 
 BATCH = 32
-BOUND = "bare JPEG decoding"
+BOUND, MASKS_BOUND = "bare JPEG decoding", "bare decoding of photo and mask"
 SPACE = expression_space("AU12")
+AUGMENTATIONS = {
+    "bare": None,
+    "flip": AugmentConfig(flip=True),
+    "flip and shift": AugmentConfig(flip=True, crop=0.05),
+    "enlarging": AugmentConfig(flip=False, scale=0.1),
+    "colour": AugmentConfig(flip=False, colour=0.1),
+    "all": AugmentConfig(flip=True, crop=0.05, scale=0.1, colour=0.1),
+}
 
 
 def made_face(number: int, size: int, generator: np.random.Generator) -> Face:
@@ -37,11 +46,10 @@ def made_face(number: int, size: int, generator: np.random.Generator) -> Face:
     grain = generator.normal(0, 4, (size, size, 1))
     picture = Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
     areas = Image.fromarray(generator.integers(0, 19, (8, 8), np.uint8)).resize((size, size), Image.Resampling.NEAREST)
-    image, mask = io.BytesIO(), io.BytesIO()
+    image = io.BytesIO()
     picture.save(image, "JPEG", quality=95)
-    areas.save(mask, "PNG")
-    aus = {"AU12": float(generator.uniform(0, 5))}
-    return Face(f"{number}", image.getvalue(), "jpeg", size, size, "made", mask=mask.getvalue(), aus=aus)
+    mask, aus = encode_ids(np.asarray(areas)), {"AU12": float(generator.uniform(0, 5))}
+    return Face(f"{number}", image.getvalue(), "jpeg", size, size, "made", mask=mask, aus=aus)
 
 
 def write_folder(folder: Path, examples: int, size: int, seed: int) -> None:
@@ -58,25 +66,41 @@ def write_folder(folder: Path, examples: int, size: int, seed: int) -> None:
     write_dataset_json(folder, describe("made", {}, {"train": shards}, {"train": tally}))
 
 
-def bare_decoding(folder: Path) -> tf.data.Dataset:
-    """The bound: JPEG bytes that already lie in memory, decoded in parallel and dropped."""
+def bare_decoding(folder: Path, masks: bool) -> tf.data.Dataset:
+    """The bound: JPEG bytes (and PNG bytes of masks) that already lie in memory, decoded in parallel and dropped at once."""
     files = sorted(str(file) for file in folder.glob("train-*.tfrecord"))
-    records = tf.data.TFRecordDataset(files)
-    wanted = {"image/encoded": FEATURES["image/encoded"]}
-    encoded = records.map(lambda record: tf.io.parse_single_example(record, wanted)["image/encoded"]).cache().repeat()
-    decoded = encoded.map(lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3), num_parallel_calls=tf.data.AUTOTUNE)
-    return decoded.prefetch(tf.data.AUTOTUNE)
+    wanted = {key: FEATURES[key] for key in ("image/encoded", *(("mask/encoded",) if masks else ()))}
+
+    def decode(example: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        mask = [tf.io.decode_png(example["mask/encoded"], channels=1)] if masks else []
+        return [picture[0, 0, 0] for picture in (tf.io.decode_jpeg(example["image/encoded"], channels=3), *mask)]
+
+    records = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, wanted))
+    decoded = records.cache().repeat().map(lambda example: tuple(decode(example)), num_parallel_calls=tf.data.AUTOTUNE)
+    return decoded.batch(BATCH).prefetch(tf.data.AUTOTUNE)
 
 
-def measure(stream: tf.data.Dataset, images_each: int, warm_up: int, seconds: float) -> tuple[float, float]:
+def streams_of(folder: Path, how: Batching) -> dict[str, tf.data.Dataset]:
+    """The bounds, and for each augmentation the streams of expressions, of masks, and of expressions from the cache."""
+    streams = {BOUND: bare_decoding(folder, False), MASKS_BOUND: bare_decoding(folder, True)}
+    for label, augment in AUGMENTATIONS.items():
+        changed = dataclasses.replace(how, augment=augment)
+        streams[f"expression stream, {label}"] = load_expression_stream(folder, "train", SPACE, changed)
+        streams[f"segmentation stream, {label}"] = load_segmentation_stream(folder, "train", changed)
+        cached = dataclasses.replace(changed, cache=True)
+        streams[f"expression stream, cached, {label}"] = load_expression_stream(folder, "train", SPACE, cached)
+    return streams
+
+
+def measure(stream: tf.data.Dataset, warm_up: int, seconds: float) -> tuple[float, float]:
     """Images a second, and processor seconds an image, over `seconds`, after `warm_up` images (which fill the buffers)."""
     iterator = iter(stream)
-    for _ in range(max(warm_up // images_each, 1)):
+    for _ in range(max(warm_up // BATCH, 1)):
         next(iterator)
     count, start, processor = 0, time.perf_counter(), time.process_time()
     while (elapsed := time.perf_counter() - start) < seconds:
         next(iterator)
-        count += images_each
+        count += BATCH
     return count / elapsed, (time.process_time() - processor) / count
 
 
@@ -89,44 +113,37 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each stream; the median counts")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    strong = AugmentConfig(flip=True, crop=0.05, scale=0.1, colour=0.1)
     how = Batching(image_size=args.size, batch_size=BATCH, training=True, seed=args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_folder(folder, args.examples, args.size, args.seed)
 
-        def faces(**options) -> tuple[tf.data.Dataset, int]:
-            return load_expression_stream(folder, "train", SPACE, dataclasses.replace(how, **options)), BATCH
-
-        streams = {
-            BOUND: (bare_decoding(folder), 1),
-            "expression stream": faces(),
-            "expression stream, flip and shift": faces(augment=AugmentConfig(flip=True, crop=0.05)),
-            "expression stream, all augmentation": faces(augment=strong),
-            "segmentation stream": (load_segmentation_stream(folder, "train", how), BATCH),
-            "expression stream, cached": faces(cache=True),
-            "expression stream, cached, all augmentation": faces(cache=True, augment=strong),
-        }
+        streams = streams_of(folder, how)
         measured: dict[str, list[tuple[float, float]]] = {name: [] for name in streams}
         for _ in range(args.rounds):
-            for label, (stream, images_each) in streams.items():
-                measured[label].append(measure(stream, images_each, 2 * args.examples, args.seconds))
+            for label, stream in streams.items():
+                measured[label].append(measure(stream, 2 * args.examples, args.seconds))
     medians = {
         label: [statistics.median(values) for values in zip(*each, strict=True)] for label, each in measured.items()
     }
-    bound, least = medians[BOUND]
+
+    def beside(label: str, column: int) -> float:
+        bound = medians[MASKS_BOUND if "mask" in label or "segmentation" in label else BOUND]
+        return medians[label][0] / bound[0] if column == 0 else bound[1] / medians[label][1]
+
     title = f"{args.size} px, batch {BATCH}, {os.cpu_count()} cores"
-    table = Table("stream", "images/s", f"beside {BOUND}", "CPU µs/image", title=title)
+    table = Table("stream", "images/s", "beside its bound", "CPU µs/image", "of CPU", title=title)
     for label, (value, processor) in medians.items():
-        table.add_row(label, f"{value:,.0f}", f"{value / bound:.2f}", f"{1e6 * processor:,.0f}")
+        ratios = [f"{beside(label, column):.2f}" for column in (0, 1)]
+        table.add_row(label, f"{value:,.0f}", ratios[0], f"{1e6 * processor:,.0f}", ratios[1])
     Console(stderr=True).print(table)
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "tensorflow": tf.__version__}
     figures = {
         label: {
             "images_per_second": round(value, 1),
-            "ratio": round(value / bound, 3),
+            "ratio": round(beside(label, 0), 3),
             "cpu_us_per_image": round(1e6 * processor, 1),
-            "cpu_ratio": round(least / processor, 3),
+            "cpu_ratio": round(beside(label, 1), 3),
         }
         for label, (value, processor) in medians.items()
     }

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from seghgan_tf.config import AugmentConfig
-from seghgan_tf.data.augment import augment, change_colour, enlarge, shift_and_flip, to_float
-from seghgan_tf.regions import CLASSES
+from seghgan_tf.data.augment import augment, to_float
+from seghgan_tf.regions import CLASSES, mirrored_classes
 
 SEED = tf.constant([7, 11], tf.int64)
 L_EYE, R_EYE, NOSE = (CLASSES.index(name) for name in ("l_eye", "r_eye", "nose"))
@@ -21,6 +21,88 @@ def random_batch(count=8, size=16):
         "mask": tf.constant(mask),
         "expression": tf.random.stateless_uniform([count, 3], SEED),
     }
+
+
+def shift_and_flip(batch, crop, flip, seed):
+    """The plain form: whole pixels gathered, row by row and column by column."""
+    count, size = batch["image"].shape[:2]
+    shift_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+    limit = round(crop * size)
+    shift = tf.random.stateless_uniform([2, count, 1], shift_seed, -limit, limit + 1, tf.int32).numpy()
+    flipped = tf.random.stateless_uniform([count, 1], flip_seed).numpy() < (0.5 if flip else 0.0)
+    changed = dict(batch)
+    for key in {"image", "target_image", "mask"} & batch.keys():
+        values = batch[key].numpy()
+        moved = []
+        for each, down, right, mirrored in zip(values, *shift[:, :, 0], flipped[:, 0], strict=True):
+            picture = each[:, ::-1] if mirrored else each
+            if mirrored:
+                right = -right  # the shift is of the place in the source
+            border = [(size - 1, size - 1)] * 2 + [(0, 0)] * (each.ndim - 2)
+            top, left = size - 1 + down, size - 1 + right
+            picture = np.pad(picture, border, "reflect")[top : top + size, left : left + size]
+            moved.append(np.array(mirrored_classes())[picture] if mirrored and key == "mask" else picture)
+        changed[key] = tf.constant(np.stack(moved).astype(np.uint8))
+    return changed
+
+
+def enlarge(batch, scale, seed):
+    """The plain form: TensorFlow's own crop and resize, of floats."""
+    count, size = batch["image"].shape[:2]
+    margin = 0.5 - 0.5 / tf.random.stateless_uniform([count, 1], seed, 1.0, 1.0 + scale)
+    boxes = tf.concat([margin, margin, 1 - margin, 1 - margin], axis=1)
+    resize = tf.image.crop_and_resize
+    changed = dict(batch)
+    for key in {"image", "target_image"} & batch.keys():
+        changed[key] = resize(batch[key], boxes, tf.range(count), [size, size])
+    if "mask" in batch:
+        mask = resize(batch["mask"][..., None], boxes, tf.range(count), [size, size], method="nearest")
+        changed["mask"] = tf.cast(mask[..., 0], tf.int32)
+    return changed
+
+
+def change_colour(batch, colour, seed):
+    """The plain form: one matrix an image."""
+    count = batch["image"].shape[0]
+    drawn = tf.random.stateless_uniform([3, count, 1, 1, 1], seed, -colour, colour).numpy()
+    changed = dict(batch)
+    for key in {"image", "target_image"} & batch.keys():
+        values = batch[key].numpy().astype(np.float64)
+        grey = values @ [[0.299] * 3, [0.587] * 3, [0.114] * 3]
+        painted = (1 + drawn[1]) * ((1 + drawn[2]) * values - drawn[2] * grey) + drawn[0]
+        changed[key] = tf.constant(np.clip(painted, -1, 1), tf.float32)
+    return changed
+
+
+def plain(batch, how, seed):
+    """Augmentation one step after the other, as it is meant."""
+    place, zoom, colour = tf.unstack(tf.random.split(seed, 3))
+    batch = to_float(shift_and_flip(batch, how.crop, how.flip, place))
+    batch = enlarge(batch, how.scale, zoom) if how.scale else batch
+    return change_colour(batch, how.colour, colour) if how.colour else batch
+
+
+@pytest.mark.parametrize("size", [16, 33])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"flip": True}, {"flip": False, "crop": 0.2}, {"flip": True, "crop": 0.2}, {"flip": False, "scale": 0.3}, {"flip": False, "colour": 0.4},
+        {"flip": True, "crop": 0.2, "scale": 0.3}, {"flip": True, "crop": 0.1, "scale": 0.2, "colour": 0.3},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_fused_is_what_the_plain_steps_make(how, size):
+    generator = np.random.default_rng(1)
+    batch = {
+        "image": tf.constant(generator.integers(0, 256, (9, size, size, 3), np.uint8)),
+        "target_image": tf.constant(generator.integers(0, 256, (9, size, size, 3), np.uint8)),
+        "mask": tf.constant(generator.integers(0, 19, (9, size, size), np.uint8)),
+    }
+    found, expected = (make(batch, AugmentConfig(**how), SEED) for make in (augment, plain))
+    np.testing.assert_array_equal(found["mask"], expected["mask"])
+    for key in ("image", "target_image"):
+        np.testing.assert_allclose(found[key], expected[key], atol=2e-5 if "scale" in how else 1e-6)
+        assert np.abs(found[key]).max() <= 1
 
 
 def face_with_marked_eyes():
@@ -60,14 +142,15 @@ def test_a_shift_moves_image_and_mask_alike(flip):
     batch = random_batch()
     batch["mask"] = tf.where(batch["mask"] > 3, tf.constant(NOSE, tf.uint8), batch["mask"])  # classes without a side
     batch["image"] = tf.repeat(batch["mask"][..., None] * 10, 3, axis=-1)
-    moved = shift_and_flip(batch, 0.25, flip, SEED)
-    np.testing.assert_array_equal(moved["image"][..., 0], moved["mask"].numpy() * 10)
-    assert not np.array_equal(moved["image"], batch["image"])
+    moved = augment(batch, AugmentConfig(flip=flip, crop=0.25), SEED)
+    np.testing.assert_allclose(moved["image"][..., 0], moved["mask"].numpy() * 10 / 127.5 - 1, atol=1e-6)
+    assert not np.array_equal(moved["mask"], batch["mask"])
 
 
 def test_a_shift_stays_within_its_strength_and_reflects_at_the_border():
     ramp = np.tile(np.arange(20, dtype=np.uint8)[None, None, :, None], (200, 20, 1, 3))
-    columns = shift_and_flip({"image": tf.constant(ramp)}, 0.1, False, SEED)["image"].numpy()[:, 0, :, 0].astype(int)
+    shifted = augment({"image": tf.constant(ramp)}, AugmentConfig(flip=False, crop=0.1), SEED)["image"].numpy()
+    columns = np.rint((shifted[:, 0, :, 0] + 1) * 127.5).astype(int)
     shifts = columns[:, 10] - 10
     assert set(shifts) == {-2, -1, 0, 1, 2}
     np.testing.assert_array_equal(columns[shifts == -2][0][:4], [2, 1, 0, 1])
@@ -77,27 +160,31 @@ def test_a_shift_stays_within_its_strength_and_reflects_at_the_border():
 def test_enlarging_keeps_the_centre_and_moves_image_and_mask_alike():
     mask = np.zeros((32, 33, 33), np.uint8)
     mask[:, 8:25, 8:25] = NOSE
-    batch = to_float({"image": tf.constant(np.repeat(mask[..., None] * 100, 3, -1)), "mask": tf.constant(mask)})
-    enlarged = enlarge(batch, 0.5, SEED)
+    image = np.where(mask == NOSE, 200, 0).astype(np.uint8)
+    batch = {"image": tf.constant(np.repeat(image[..., None], 3, -1)), "mask": tf.constant(mask)}
+    enlarged = augment(batch, AugmentConfig(flip=False, scale=0.49), SEED)
     areas = np.sum(enlarged["mask"].numpy() == NOSE, axis=(1, 2)) / 17**2
     assert areas.min() >= 1
     assert 1.5 < areas.max() <= 1.6**2
-    painted = enlarged["image"].numpy()[..., 0] > batch["image"].numpy()[0, 0, 0, 0] + 100 / 127.5
+    painted = enlarged["image"].numpy()[..., 0] > 100 / 127.5 - 1
     assert np.mean(painted == (enlarged["mask"].numpy() == NOSE)) > 0.97
     assert enlarged["mask"].dtype == tf.int32
 
 
 def test_colour_changes_stay_in_range_and_treat_a_target_like_its_image():
-    image = tf.random.stateless_uniform([16, 8, 8, 3], SEED, -1, 1)
-    changed = change_colour({"image": image, "target_image": image}, 0.5, SEED)
+    image = tf.cast(tf.random.stateless_uniform([16, 8, 8, 3], SEED, 0, 256, tf.int32), tf.uint8)
+    batch = {"image": image, "target_image": image}
+    changed = augment(batch, AugmentConfig(flip=False, colour=0.5), SEED)
     np.testing.assert_array_equal(changed["image"], changed["target_image"])
     assert np.abs(changed["image"]).max() <= 1
-    assert not np.allclose(changed["image"], image, atol=0.05)
+    assert not np.allclose(changed["image"], to_float(batch)["image"], atol=0.05)
 
 
 def test_colour_changes_keep_grey_pictures_grey():
-    grey = tf.repeat(tf.random.stateless_uniform([8, 8, 8, 1], SEED, -0.3, 0.3), 3, axis=-1)
-    changed = change_colour({"image": grey}, 0.5, SEED)["image"].numpy()
+    grey = tf.repeat(tf.random.stateless_uniform([8, 8, 8, 1], SEED, 90, 166, tf.int32), 3, axis=-1)
+    batch = {"image": tf.cast(grey, tf.uint8)}
+    changed = augment(batch, AugmentConfig(flip=False, colour=0.5), SEED)["image"].numpy()
+    grey = to_float(batch)["image"]
     np.testing.assert_allclose(changed[..., 0], changed[..., 2], atol=1e-6)
     slopes = [
         np.polyfit(before.ravel(), after.ravel(), 1)[0] for before, after in zip(grey.numpy(), changed, strict=True)

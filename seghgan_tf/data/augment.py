@@ -1,6 +1,7 @@
 """Augmentation: random geometry and colour for batches of images, the same geometry for their masks."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -11,85 +12,147 @@ IMAGES = ("image", "target_image")
 _LUMA = (0.299, 0.587, 0.114)
 _MIRRORED = mirrored_classes()
 
+_compiled = tf.function(jit_compile=True, autograph=False)
+"""Fuses what is done to each pixel; it is only used on full batches, so each function is compiled once. What is compiled apart is worked out once;
+in one piece the second step would repeat the first for each of its taps."""
+
+
+class _Taps(NamedTuple):
+    """Which two of the source's rows (or columns) lie about each of the result's, int32 (B, S), and the second's weight, float32 (B, S)."""
+
+    first: Any
+    second: Any
+    weight: Any
+
 
 def augment(batch: dict[str, Any], augmentation: AugmentConfig, seed: Any) -> dict[str, Any]:
     """Change a batch at random and turn its images into floats; equal seeds give equal batches.
 
     Takes uint8 `image` (B, S, S, 3) and, where present, `target_image` (same) and `mask` (B, S, S); returns images as
-    float32 in [-1, 1], masks as int32, other keys untouched. A flip swaps left and right mask classes; action units are
-    not sided, so vectors stay. An image and its target are changed alike. `seed` is an integer tensor of shape (2,).
+    float32 in [-1, 1], masks as int32, other keys untouched. Each example is shifted by up to `crop` of its side, by whole
+    pixels, its border mirrored; half of them are mirrored if `flip`, which swaps left and right mask classes (action units
+    are not sided, so vectors stay); each is enlarged about its centre by a factor in [1, 1 + `scale`], images bilinear, masks
+    nearest; brightness, contrast and saturation change by up to `colour` each. An image and its target are changed alike.
+    `seed` is an integer tensor of shape (2,).
     """
-    seeds = tf.unstack(tf.random.split(seed, 3))
-    if augmentation.flip or augmentation.crop:
-        batch = shift_and_flip(batch, augmentation.crop, augmentation.flip, seeds[0])
-    batch = to_float(batch)
+    place, zoom, colour = tf.unstack(tf.random.split(seed, 3))
+    count, size = tf.shape(batch["image"])[0], batch["image"].shape[1]
+    rows, columns, flipped = _moved(count, size, augmentation, place)
     if augmentation.scale:
-        batch = enlarge(batch, augmentation.scale, seeds[1])
+        changed = _enlarged(batch, rows, columns, _positions(count, size, augmentation.scale, zoom))
+    elif augmentation.crop:
+        changed = _each(batch, lambda picture: _gathered(picture, rows, columns))
+    elif augmentation.flip:
+        changed = _each(batch, lambda picture: _mirrored(picture, flipped))
+    else:
+        changed = to_float(batch)
+    if augmentation.flip and "mask" in batch:
+        changed["mask"] = _sided(changed["mask"], flipped)
+    elif "mask" in batch:
+        changed["mask"] = tf.cast(changed["mask"], tf.int32)
     if augmentation.colour:
-        batch = change_colour(batch, augmentation.colour, seeds[2])
-    return batch
+        drawn = tf.random.stateless_uniform([3, count, 1, 1, 1], colour, -augmentation.colour, augmentation.colour)
+        changed |= {key: _painted(changed[key], drawn) for key in IMAGES if key in batch}
+    return changed
 
 
 def to_float(batch: dict[str, Any]) -> dict[str, Any]:
     """Turn uint8 images into float32 in [-1, 1] and uint8 masks into int32."""
-    changed = dict(batch)
-    for key in IMAGES:
-        if key in batch:
-            changed[key] = tf.quantization.dequantize(tf.bitcast(batch[key], tf.quint8), -1.0, 1.0)
+    changed = batch | {key: _scaled(batch[key]) for key in IMAGES if key in batch}
     if "mask" in batch:
         changed["mask"] = tf.cast(batch["mask"], tf.int32)
     return changed
 
 
-def shift_and_flip(batch: dict[str, Any], crop: float, flip: bool, seed: Any) -> dict[str, Any]:
-    """Shift each example by up to `crop` of its side, by whole pixels, then mirror half of them if `flip`."""
-    count, size = tf.shape(batch["image"])[0], batch["image"].shape[1]
-    limit = round(crop * size)
+def _moved(count: Any, size: int, augmentation: AugmentConfig, seed: Any) -> tuple[Any, Any, Any]:
+    """Draw which of the source's rows and columns (B, S) each example shows, shifted and flipped, and which are flipped (B, 1)."""
+    limit = round(augmentation.crop * size)
     shift_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     shift = tf.random.stateless_uniform([2, count, 1], shift_seed, -limit, limit + 1, tf.int32)
-    flipped = tf.random.stateless_uniform([count, 1], flip_seed) < (0.5 if flip else 0.0)
+    flipped = tf.random.stateless_uniform([count, 1], flip_seed) < (0.5 if augmentation.flip else 0.0)
     place = tf.range(size)[None]
     rows = _reflect(place + shift[0], size)
     columns = _reflect(tf.where(flipped, size - 1 - place, place) + shift[1], size)
-    changed = dict(batch)
-    for key in (*IMAGES, "mask"):
-        if key in batch:
-            changed[key] = tf.gather(tf.gather(batch[key], rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
-    if "mask" in batch:
-        mirrored = tf.gather(tf.constant(_MIRRORED, batch["mask"].dtype), tf.cast(changed["mask"], tf.int32))
-        changed["mask"] = tf.where(flipped[..., None], mirrored, changed["mask"])
-    return changed
+    return rows, columns, flipped
 
 
-def enlarge(batch: dict[str, Any], scale: float, seed: Any) -> dict[str, Any]:
-    """Enlarge each example about its centre by a factor in [1, 1 + `scale`]; images bilinear, masks nearest."""
-    count, size = tf.shape(batch["image"])[0], batch["image"].shape[1]
-    margin = 0.5 - 0.5 / tf.random.stateless_uniform([count, 1], seed, 1.0, 1.0 + scale)
-    boxes = tf.concat([margin, margin, 1 - margin, 1 - margin], axis=1)
-    changed = dict(batch)
-    for key in IMAGES:
-        if key in batch:
-            changed[key] = tf.image.crop_and_resize(batch[key], boxes, tf.range(count), [size, size])
+def _positions(count: Any, size: int, scale: float, seed: Any) -> Any:
+    """Draw where in a picture the rows (and columns) of its enlargement about the centre lie: float32 (B, S) in 0..size - 1."""
+    middle = (size - 1) / 2
+    place = tf.range(size, dtype=tf.float32) - middle
+    return place / tf.random.stateless_uniform([count, 1], seed, 1.0, 1.0 + scale) + middle
+
+
+def _each(batch: dict[str, Any], move: Callable[[Any], Any]) -> dict[str, Any]:
+    """Move the pixels of images, which become floats, and of masks."""
+    changed = batch | {key: _scaled(move(batch[key])) for key in IMAGES if key in batch}
+    return changed | ({"mask": move(batch["mask"])} if "mask" in batch else {})
+
+
+def _enlarged(batch: dict[str, Any], rows: Any, columns: Any, positions: Any) -> dict[str, Any]:
+    first = tf.cast(tf.floor(positions), tf.int32)
+    second = tf.minimum(first + 1, rows.shape[1] - 1)
+    weight = positions - tf.floor(positions)
+
+    def taps(lines: Any) -> _Taps:
+        return _Taps(tf.gather(lines, first, batch_dims=1), tf.gather(lines, second, batch_dims=1), weight)
+
+    down, across = taps(rows), taps(columns)
+    changed = batch | {key: _across(_down(batch[key], down), across) for key in IMAGES if key in batch}
     if "mask" in batch:
-        mask = tf.image.crop_and_resize(
-            batch["mask"][..., None], boxes, tf.range(count), [size, size], method="nearest"
+        nearest = tf.cast(tf.floor(positions + 0.5), tf.int32)
+        changed["mask"] = _gathered(
+            batch["mask"], *(tf.gather(lines, nearest, batch_dims=1) for lines in (rows, columns))
         )
-        changed["mask"] = tf.cast(mask[..., 0], batch["mask"].dtype)
     return changed
 
 
-def change_colour(batch: dict[str, Any], colour: float, seed: Any) -> dict[str, Any]:
-    """Change brightness, contrast and saturation of float images in [-1, 1] by up to `colour` each, then clip."""
-    count = tf.shape(batch["image"])[0]
-    brightness, contrast, saturation = tf.unstack(tf.random.stateless_uniform([3, count, 1, 1], seed, -colour, colour))
-    grey = tf.constant([[weight] * 3 for weight in _LUMA])
-    mix = (1 + contrast) * ((1 + saturation) * tf.eye(3) - saturation * grey)
-    changed = dict(batch)
-    for key in IMAGES:
-        if key in batch:
-            painted = tf.einsum("bhwc,bcd->bhwd", batch[key], mix) + brightness[..., None]
-            changed[key] = tf.clip_by_value(painted, -1.0, 1.0)
-    return changed
+def _scaled(image: Any) -> Any:
+    """Turn 0..255 into [-1, 1]."""
+    return tf.quantization.dequantize(tf.bitcast(image, tf.quint8), -1.0, 1.0)
+
+
+@_compiled
+def _gathered(picture: Any, rows: Any, columns: Any) -> Any:
+    return tf.gather(tf.gather(picture, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+
+
+@_compiled
+def _mirrored(picture: Any, flipped: Any) -> Any:
+    flipped = tf.reshape(flipped, [-1] + [1] * (len(picture.shape) - 1))
+    return tf.where(flipped, tf.reverse(picture, [2]), picture)
+
+
+@_compiled
+def _down(image: Any, taps: _Taps) -> Any:
+    """Blend two of the rows of uint8 images for each of the result's; float32 in 0..255."""
+    first, second = (
+        tf.cast(tf.gather(image, rows, axis=1, batch_dims=1), tf.float32) for rows in (taps.first, taps.second)
+    )
+    return first + (second - first) * taps.weight[:, :, None, None]
+
+
+@_compiled
+def _across(image: Any, taps: _Taps) -> Any:
+    """Blend two of the columns of float images in 0..255 for each of the result's, and scale to [-1, 1]."""
+    first, second = (tf.gather(image, columns, axis=2, batch_dims=1) for columns in (taps.first, taps.second))
+    return (first + (second - first) * taps.weight[:, None, :, None] - 127.5) / 127.5
+
+
+@_compiled
+def _sided(mask: Any, flipped: Any) -> Any:
+    """Swap the classes of left and right in the masks that are flipped; int32."""
+    mask = tf.cast(mask, tf.int32)
+    return tf.where(flipped[..., None], tf.gather(tf.constant(_MIRRORED, tf.int32), mask), mask)
+
+
+@_compiled
+def _painted(image: Any, drawn: Any) -> Any:
+    """Change brightness, contrast and saturation of float images in [-1, 1] by what is `drawn` (3, B, 1, 1, 1), then clip."""
+    brightness, contrast, saturation = tf.unstack(drawn)
+    grey = sum(weight * image[..., channel : channel + 1] for channel, weight in enumerate(_LUMA))
+    painted = (1 + contrast) * ((1 + saturation) * image - saturation * grey) + brightness
+    return tf.clip_by_value(painted, -1.0, 1.0)
 
 
 def _reflect(index: Any, size: int) -> Any:

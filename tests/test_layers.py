@@ -2,10 +2,12 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from seghgan_tf.model.generator import generator
 from seghgan_tf.model.layers import (
+    BatchNormalization,
     Doubled,
     ExpressionNorm,
     InstanceNorm,
@@ -120,3 +122,22 @@ def test_an_expression_reaches_the_middle_of_the_image_only_where_it_steers():
 def test_doubling_is_upsampling():
     images = tf.random.stateless_normal((2, 5, 4, 3), (1, 2))
     assert np.array_equal(Doubled()(images), keras.layers.UpSampling2D()(images))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(3, 8, 8, 5), (2, 1, 1, 5)])
+def test_batch_normalisation_is_keras_own_in_another_operation(shape, training):
+    images, above = (tf.constant(RNG.normal(2.0, 3.0, shape), tf.float32) for _ in range(2))
+    found = []
+    for kind in (BatchNormalization, keras.layers.BatchNormalization):
+        norm = kind(momentum=0.9)
+        norm.build(shape)
+        for i, variable in enumerate(norm.variables):
+            variable.assign(np.linspace(0.5, 1.5 + i, 5))
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            made = norm(images, training=training)
+        gradients = tape.gradient(made, [images, norm.gamma.value, norm.beta.value], above)
+        found.append([made, *gradients, norm.moving_mean, norm.moving_variance])
+    for ours, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-4)

@@ -78,6 +78,34 @@ def test_segmentation_error_is_pixelwise_cross_entropy():
     np.testing.assert_allclose(losses.segmentation_error(logits, mask), -chosen.mean((1, 2, 3)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1.0, 30.0, 3000.0])
+def test_the_pixels_errors_and_gradients_are_those_of_tensorflows_plain_cross_entropy(scale):
+    logits = tf.constant(scale * RNG.normal(size=(2, 8, 8, 19)), tf.float32)
+    mask = tf.constant(RNG.integers(0, 19, (2, 8, 8)), tf.int32)
+    weights = tf.constant(RNG.uniform(0, 1, (2, 8, 8)), tf.float32)
+    found = []
+    for error in (
+        losses.pixel_error,
+        lambda logits, mask: tf.nn.sparse_softmax_cross_entropy_with_logits(mask, logits),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            errors = error(logits, mask)
+        found.append((errors, tape.gradient(errors, logits, weights)))
+    for ours, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("sure", [0.0, 3.0, 9.0])
+def test_hard_example_mining_takes_the_pixels_that_sorting_all_would(sure):
+    mask = RNG.integers(0, 5, (3, 8, 8))
+    logits = (RNG.normal(size=(3, 8, 8, 5)) + sure * np.eye(5)[mask]).astype("float32")
+    error = tf.reshape(tf.nn.sparse_softmax_cross_entropy_with_logits(mask, logits), (3, -1)).numpy()
+    floor = np.minimum(np.sort(error)[:, -4:-3], -np.log(np.float32(0.7)))
+    expected = [row[row >= least].mean() for row, least in zip(error, floor, strict=True)]
+    np.testing.assert_allclose(losses.segmentation_error(logits, mask, 0.7), expected, rtol=1e-4)
+
+
 def test_hard_example_mining_leaves_easy_pixels_out():
     logits = np.zeros((1, 4, 4, 2), "float32")
     logits[..., 0] = 5.0  # every pixel is surely class 0 ...

@@ -5,12 +5,12 @@ from typing import Any
 import keras
 from keras import layers
 
-from seghgan_tf.model.layers import Doubled
+from seghgan_tf.model.layers import BatchNormalization, Doubled
 
 
 def _convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
     x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(momentum=0.9, synchronized=True, name=f"{name}_norm")(x)
+    x = BatchNormalization(momentum=0.9, synchronized=True, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -29,6 +29,11 @@ def _head(x: Any, width: int, classes: int, image_size: int, name: str) -> Any:
     x = layers.Conv2D(classes, 1, dtype="float32", name=f"{name}_logits")(x)
     factor = image_size // x.shape[1]
     return layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name=f"{name}_resized")(x)
+
+
+def _with_our_norm(layer: Any) -> Any:
+    made = BatchNormalization if isinstance(layer, layers.BatchNormalization) else type(layer)
+    return made.from_config(layer.get_config())
 
 
 def bisenet(image_size: int, classes: int, width: int, name: str = "segmenter") -> keras.Model:
@@ -50,7 +55,8 @@ def bisenet(image_size: int, classes: int, width: int, name: str = "segmenter") 
         image_shape=(image_size, image_size, 3),
         name="context",
     )
-    pyramid = keras.Model(backbone.inputs, backbone.pyramid_outputs, name="context_pyramid")(image)
+    pyramid = keras.Model(backbone.inputs, backbone.pyramid_outputs, name="context_pyramid")
+    pyramid = keras.models.clone_model(pyramid, clone_function=_with_our_norm)(image)
     middle = 2 * width
 
     scene = _convolve(

@@ -1,6 +1,7 @@
 """The losses: free functions that return one float32 number per example, shape (B,)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -77,11 +78,38 @@ def segmentation_error(logits: tf.Tensor, mask: tf.Tensor, ohem_threshold: float
     With `ohem_threshold`, only pixels whose true class has a smaller probability count, but at least a sixteenth of
     them (online hard example mining, Shrivastava et al. 2016, as BiSeNet uses it).
     """
-    error = tf.nn.sparse_softmax_cross_entropy_with_logits(mask, logits)
+    error = pixel_error(logits, mask)
     error = tf.reshape(error, (tf.shape(error)[0], -1))
     if ohem_threshold is None:
         return tf.reduce_mean(error, 1)
-    least = tf.shape(error)[1] // 16
-    floor = tf.math.top_k(error, least).values[:, -1:]
-    hard = tf.cast(error >= tf.minimum(floor, -tf.math.log(ohem_threshold)), tf.float32)
+    least, hardness = tf.shape(error)[1] // 16, -tf.math.log(ohem_threshold)
+    floor = tf.cond(  # sorting is for batches that are nearly learned
+        tf.reduce_all(tf.math.count_nonzero(error >= hardness, 1, dtype=tf.int32) >= least),
+        lambda: tf.fill((tf.shape(error)[0], 1), hardness),
+        lambda: tf.minimum(tf.math.top_k(error, least).values[:, -1:], hardness),
+    )
+    hard = tf.cast(error >= floor, tf.float32)
     return tf.reduce_sum(error * hard, 1) / tf.reduce_sum(hard, 1)
+
+
+def pixel_error(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Return the cross-entropy (B, H, W) of float32 logits (B, H, W, K) against class ids (B, H, W).
+
+    The same as `tf.nn.sparse_softmax_cross_entropy_with_logits` in a third of its time on a CPU: the softmax is oneDNN's, and what the true class
+    lacks beside the likeliest one is a difference of logits, so that no share is too small for its logarithm.
+
+    >>> round(float(pixel_error(tf.zeros((1, 1, 1, 19)), tf.constant([[[4]]]))[0, 0, 0]), 4)
+    2.9444
+    """
+
+    @tf.custom_gradient
+    def error(logits: tf.Tensor) -> Any:
+        shares = tf.nn.softmax(logits)
+        lacking = tf.reduce_max(logits, -1) - tf.gather(logits, mask, batch_dims=3)
+
+        def gradient(above: tf.Tensor) -> tf.Tensor:
+            return above[..., None] * (shares - tf.one_hot(mask, logits.shape[-1]))
+
+        return lacking - tf.math.log(tf.reduce_max(shares, -1)), gradient
+
+    return error(logits)

@@ -55,7 +55,7 @@ def functions(model: SegHGAN, detector: Detector) -> dict[str, Callable[[dict[st
         rows = tf.shape(inputs["expression"])[:1]
         return {"labels": tf.tile(tf.constant([model.config.space.labels]), tf.concat([rows, [1]], 0))}
 
-    return {
+    made: dict[str, Any] = {
         "serving_default": lambda inputs: model(inputs),
         "serving_uint8": edit_pixels,
         "locate": locate,
@@ -64,6 +64,8 @@ def functions(model: SegHGAN, detector: Detector) -> dict[str, Callable[[dict[st
         "analyze": lambda inputs: {"expression": model.analyze(inputs["image"])},
         "labels": labels_of,
     }
+    # None of this has Python's own control flow over tensors; rewriting it for that would take seconds.
+    return {name: tf.autograph.experimental.do_not_convert(function) for name, function in made.items()}
 
 
 def describe(model: SegHGAN) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def segment(size: int) -> Step:
 
 
 def learn(preset: str, stage: Stage, batch: int, *settings: str) -> Step:
-    """A whole `train_step`, metrics and running averages included."""
+    """A whole `train_step` as `seghgan train` has it, metrics and running averages included."""
+    training.choose_strategy()
     config = read_config(preset, settings)
     model, size = training.build(config), config.model.image_size
     model.begin(stage)

@@ -26,6 +26,7 @@ def first_step() -> Seconds:
     from seghgan_tf.training import run as training
 
     config = read_config("drawn-64", ("model.segmenter_steps=0", "model.paired_steps=0"))
+    training.choose_strategy()
     model, size, batch = training.build(config), config.model.image_size, config.training.batch_size
     image = tf.random.stateless_uniform((batch, size, size, 3), (0, 0), -1.0, 1.0)
     expression = tf.random.stateless_uniform((batch, config.model.space.size), (0, 1))

@@ -29,15 +29,20 @@ def window_sizes(image_size: int) -> dict[str, tuple[int, int]]:
     }
 
 
+def shares(probabilities: tf.Tensor, *regions: str) -> tf.Tensor:
+    """Return regions' probabilities (B, S, S, R): the sums of their classes' in (B, S, S, 19), as one product."""
+    members = [[float(i in REGIONS[name].classes) for name in regions] for i in range(probabilities.shape[-1])]
+    return tf.matmul(probabilities, tf.constant(members, probabilities.dtype))
+
+
 def share(probabilities: tf.Tensor, region: str) -> tf.Tensor:
-    """Return a region's probability (B, S, S, 1): the sum of its classes' in (B, S, S, 19)."""
-    return tf.add_n([probabilities[..., i : i + 1] for i in REGIONS[region].classes])
+    """Return a region's probability (B, S, S, 1)."""
+    return shares(probabilities, region)
 
 
 def soft_masks(probabilities: tf.Tensor, dilation: float) -> dict[str, tf.Tensor]:
     """Return each region's soft mask (B, S, S, 1), grown by `dilation` of the side."""
-    shares = tf.concat([share(probabilities, name) for name in REGIONS], -1)
-    grown = dilate(shares, round(dilation * probabilities.shape[1]))
+    grown = dilate(shares(probabilities, *REGIONS), round(dilation * probabilities.shape[1]))
     return dict(zip(REGIONS, tf.split(grown, len(REGIONS), -1), strict=True))
 
 

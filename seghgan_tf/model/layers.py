@@ -3,7 +3,11 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+Shape = tuple[Any, ...]
+"""Sizes of an axis each; None is an unknown one."""
 
 
 @keras.saving.register_keras_serializable("seghgan")
@@ -14,10 +18,14 @@ class InstanceNorm(keras.layers.Layer):
     graph is a tenth of `GroupNormalization`'s.
     """
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the scale and the shift, one a channel."""
         self.gain = self.add_weight(name="gain", shape=(input_shape[-1],), initializer="ones")
         self.shift = self.add_weight(name="shift", shape=(input_shape[-1],), initializer="zeros")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the images' shape; with it Keras need not trace `call` to learn it."""
+        return input_shape
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return the normalised images."""
@@ -33,7 +41,7 @@ class ExpressionNorm(keras.layers.Layer):
     image, and that is what a normalisation takes away; here it comes back. It starts as the plain one.
     """
 
-    def build(self, inputs_shape: tuple[int | None, ...], expression_shape: tuple[int | None, ...]) -> None:
+    def build(self, inputs_shape: Shape, expression_shape: Shape) -> None:
         """Create the plain scale and shift, and what each entry of the expression adds to them."""
         channels = inputs_shape[-1]
         self.gain = self.add_weight(name="gain", shape=(channels,), initializer="ones")
@@ -41,6 +49,10 @@ class ExpressionNorm(keras.layers.Layer):
         shape = (expression_shape[-1], channels)
         self.gain_asked = self.add_weight(name="gain_asked", shape=shape, initializer="zeros")
         self.shift_asked = self.add_weight(name="shift_asked", shape=shape, initializer="zeros")
+
+    def compute_output_shape(self, inputs_shape: Shape, expression_shape: Shape) -> Shape:
+        """Return the images' shape."""
+        return inputs_shape
 
     def call(self, inputs: tf.Tensor, expression: tf.Tensor) -> tf.Tensor:
         """Return the normalised images."""
@@ -51,6 +63,45 @@ class ExpressionNorm(keras.layers.Layer):
         return normalised(inputs, gain, shift)
 
 
+_GROWN = np.array([(0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0)], np.float32)
+"""How the taps of a 3-wide kernel fall on pixels before they are repeated: row m is tap m of the transposed convolution with stride 2."""
+
+
+@keras.saving.register_keras_serializable("seghgan")
+class Conv2D(keras.layers.Layer):
+    """The 3x3 convolution of [coarse images grown twofold by repeating pixels, fine images], without growing or joining them.
+
+    Shapes: (B, H / 2, W / 2, C) and (B, H, W, D) in, (B, H, W, filters) out; no bias. Three taps on repeated pixels see two pixels a side, so the coarse
+    part is a transposed convolution with sums of taps: 4 products where 9 were. Keras's name, for its files count layers by it.
+    """
+
+    def __init__(self, filters: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.filters = filters
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of `__init__`."""
+        return {**super().get_config(), "filters": self.filters}
+
+    def build(self, coarse_shape: Shape, fine_shape: Shape) -> None:
+        """Create the kernel (3, 3, C + D, filters), as the plain convolution has it."""
+        channels = coarse_shape[-1] + fine_shape[-1]
+        self.kernel = self.add_weight(name="kernel", shape=(3, 3, channels, self.filters), initializer="glorot_uniform")
+
+    def compute_output_shape(self, coarse_shape: Shape, fine_shape: Shape) -> Shape:
+        """Return (B, H, W, filters)."""
+        return (*fine_shape[:-1], self.filters)
+
+    def call(self, coarse: tf.Tensor, fine: tf.Tensor) -> tf.Tensor:
+        """Return the convolved images."""
+        for_coarse, for_fine = tf.split(tf.convert_to_tensor(self.kernel), (coarse.shape[-1], fine.shape[-1]), 2)
+        taps = tf.constant(np.kron(_GROWN, _GROWN).reshape(16, 9), for_coarse.dtype)
+        grown = tf.reshape(taps @ tf.reshape(for_coarse, (9, -1)), (4, 4, coarse.shape[-1], self.filters))
+        shape = (tf.shape(fine)[0], *fine.shape[1:3], self.filters)
+        turned = tf.transpose(grown, (0, 1, 3, 2))
+        return tf.nn.conv2d_transpose(coarse, turned, shape, 2, "SAME") + tf.nn.conv2d(fine, for_fine, 1, "SAME")
+
+
 @keras.saving.register_keras_serializable("seghgan")
 class Doubled(keras.layers.Layer):
     """Repeat each pixel two by two, as `UpSampling2D` does, in one operation: (B, H, W, C) becomes (B, 2 H, 2 W, C)."""
@@ -59,7 +110,7 @@ class Doubled(keras.layers.Layer):
         """Return the larger images."""
         return tf.image.resize(inputs, (2 * inputs.shape[1], 2 * inputs.shape[2]), "nearest")
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the larger images."""
         batch, height, width, channels = input_shape
         return batch, 2 * height, 2 * width, channels

@@ -58,7 +58,13 @@ WORKS: dict[str, Callable[[], Step]] = {
     "learn-editing": partial(learn, "drawn-64", "joint", 16),
 }
 
-if __name__ == "__main__":
+
+def one_thread() -> None:
+    """Let TensorFlow use one thread."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+if __name__ == "__main__":
+    one_thread()
     take_turns(WORKS, lambda: {"tensorflow": tf.__version__})

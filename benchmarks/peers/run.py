@@ -16,6 +16,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,9 +67,16 @@ def side(program: str, row: str, times: int) -> Iterator[tuple[dict[str, Any], s
     laid = {"own.py": ROOT, "peer.py": ROOT / ".venv" / "bench"}[program]
     command = [sys.executable, str(HERE / program), row, "--times", str(times)]
     threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(laid), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=os.environ | threads) as process:
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(command, stdin=-1, stdout=-1, stderr=said, text=True, env=os.environ | threads) as process,
+    ):
         try:
             yield answer(process), process
+        except SystemExit:
+            said.seek(0)
+            sys.stderr.write(said.read())
+            raise
         finally:
             process.stdin.close()  # type: ignore[union-attr]
 

@@ -76,8 +76,7 @@ def test_losses_and_weights_are_those_of_before(name):
     golden = json.loads((GOLDENS / f"{name}.json").read_text())
     model, history = train(RUNS[name])
     for figure, values in golden["figures"].items():
-        close = 5e-6 if figure.endswith("gradient_norm") else 1e-6  # long sums, taken in another order now
-        np.testing.assert_allclose(history[figure][0], values[0], rtol=close, atol=1e-6, err_msg=figure)
+        np.testing.assert_allclose(history[figure][0], values[0], rtol=1e-6, atol=1e-6, err_msg=figure)
     weights = summary(model)
     assert weights.keys() == golden["weights"].keys()
     for path, values in golden["weights"].items():

@@ -5,15 +5,12 @@ from typing import Any
 import keras
 from keras import layers
 
-from seghgan_tf.model.layers import Conv2D, InstanceNorm
+from seghgan_tf.model.layers import Doubled, InstanceNorm
 
 
-def _stage(x: Any, width: int, name: str, skip: Any = None) -> Any:
+def _stage(x: Any, width: int, name: str) -> Any:
     for i in (1, 2):
-        if i == 1 and skip is not None:
-            x = Conv2D(width, name=f"{name}_conv{i}")(x, skip)
-        else:
-            x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv{i}")(x)
+        x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv{i}")(x)
         x = layers.ReLU(name=f"{name}_relu{i}")(InstanceNorm(name=f"{name}_norm{i}")(x))
     return x
 
@@ -32,5 +29,6 @@ def unet(image_size: int, classes: int, width: int, name: str = "segmenter") -> 
         x = layers.MaxPooling2D(name=f"pool{depth}")(x)
     x = _stage(x, width * 4, "bottom")
     for depth, factor in reversed(list(enumerate((1, 2, 4, 4)))):
-        x = _stage(x, width * factor, f"up{depth}", skips[depth])
+        x = Doubled(name=f"up{depth}")(x)
+        x = _stage(layers.Concatenate(name=f"join{depth}")([x, skips[depth]]), width * factor, f"up{depth}")
     return keras.Model(image, layers.Conv2D(classes, 1, dtype="float32", name="logits")(x), name=name)

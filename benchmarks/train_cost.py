@@ -9,7 +9,6 @@ import keras
 
 from seghgan_tf.config import read_config
 from seghgan_tf.model import SegHGAN
-from seghgan_tf.model.layers import Conv2D
 from seghgan_tf.training import run as training
 
 GPUS = {
@@ -43,9 +42,6 @@ class Pass(NamedTuple):
                 if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
                     places = math.prod(layer.output.shape[1:-1])
                     flop += 2 * math.prod(layer.kernel.shape) * places
-                elif isinstance(layer, Conv2D):
-                    coarse, fine = (one.shape[-1] for one in layer.input)
-                    flop += 2 * (4 * coarse + 9 * fine) * math.prod(layer.output.shape[1:])
         return cls(flop, kept)
 
 

@@ -33,8 +33,8 @@ class Limit:
     """How many may run at once: as many as take twice the time of one alone, from `least` to `most`.
 
     What runs longer waits for the others: more at once would answer no more in a second. What runs shorter shares a batch
-    or other cores; `filling` is the time that batches may take to fill. Only requests that ran beside as many as may are
-    learned from. Times are kept by kind, as a model's version and signature: the least one, which only a request that ran
+    or other cores; `filling` is the time that batches may take to fill. Only requests that began and ended beside as many as
+    may are learned from. Times are kept by kind, as a model's version and signature: the least one, which only a request that ran
     alone can raise again.
     """
 
@@ -47,8 +47,8 @@ class Limit:
 
     @property
     def now(self) -> int:
-        """How many may run at once now: one more only where almost all of its place is found."""
-        return int(self._now + 0.25)
+        """How many may run at once now: one more where two fifths of its place are found."""
+        return int(self._now + 0.6)
 
     def learn(self, kind: Hashable, seconds: float, beside: int, alone: bool) -> None:
         """Take in that a request ran for so many seconds: alone, or among `beside`, itself counted."""
@@ -58,7 +58,7 @@ class Limit:
         if len(self._alone) > KINDS:
             self._alone.popitem(last=False)
         if beside >= self.now:
-            wanted = self._now * min((2 * best + self.filling) / max(seconds, 1e-9), 2.0)
+            wanted = beside * min((2 * best + self.filling) / max(seconds, 1e-9), 2.0)
             self._now = min(max(self._now + 0.1 * (wanted - self._now), self.least), self.most)
 
 
@@ -66,7 +66,7 @@ class Admission:
     """Lets some requests run and some wait, first come first served; the rest is turned away at once.
 
     At most as many run as `limit` finds, and `waiting` wait besides those that it keeps from running. With `sheds`, one
-    turned away where others have waited for `STANDING`, or twice as long as a request runs, is a sign that not all
+    turned away where others have waited for `STANDING`, or as long as a request runs, is a sign that not all
     can be answered: then those that wait are turned away with it, and until `OVERLOAD_SECONDS` after fewer than half are
     turned away nobody waits, so that what is accepted is answered soon. `clock` is `time.monotonic` or what a test has in its place. Everything is called in one
     event loop.
@@ -117,7 +117,7 @@ class Admission:
         self._refused.append(True)
         if self.overloaded and 2 * sum(self._refused) > FATES:
             self._overload_ends = now + OVERLOAD_SECONDS
-        if self._sheds and stood >= max(STANDING, 2 * self._seconds):
+        if self._sheds and stood >= max(STANDING, self._seconds):
             self._overload_ends = now + OVERLOAD_SECONDS
             waiting, self._queue = self._queue, deque()
             for turn in waiting:
@@ -175,14 +175,14 @@ class Admission:
         elif not turn.cancelled() and turn.exception() is None:  # its turn came as it gave up
             self.leave()
 
-    def leave(self, seconds: float | None = None, kind: Hashable = None, alone: bool = False) -> None:
+    def leave(self, seconds: float | None = None, kind: Hashable = None, beside: int = 1) -> None:
         """Give a place back, to the next who waits.
 
-        `seconds` is how long an answered request of this kind ran, `alone` that nothing ran when it began.
+        `seconds` is how long an answered request of this kind ran, `beside` how many ran when it began, itself counted.
         """
         if seconds is not None:
             self._seconds = 0.9 * self._seconds + 0.1 * seconds if self._seconds else seconds
-            self.limit.learn(kind, seconds, self.inside, alone and self.inside == 1)
+            self.limit.learn(kind, seconds, min(beside, self.inside), beside == self.inside == 1)
         self.inside -= 1
         while self._queue and self.inside < self.limit.now:
             turn = self._queue.popleft()

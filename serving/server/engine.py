@@ -177,7 +177,8 @@ class Engine:
             self.metrics.shed("CANCELLED", protocol)
             raise
         loop, progress = asyncio.get_running_loop(), _Progress()
-        alone, few = self.admission.inside == 1, self.admission.inside <= self._threads
+        beside = self.admission.inside
+        few = beside <= self._threads
         running = loop.run_in_executor(self._pool, lambda: pack(self._answer(question(), progress, deadline, few)))
         began = time.monotonic()
 
@@ -185,7 +186,7 @@ class Engine:
             code = _code(None if done.cancelled() else done.exception())
             which = (progress.model, progress.version, progress.signature)
             kind = (*which, progress.examples)
-            self.admission.leave(time.monotonic() - began if code == "OK" else None, kind, alone)
+            self.admission.leave(time.monotonic() - began if code == "OK" else None, kind, beside)
             seconds = time.monotonic() - start
             self.metrics.finished(Outcome(*which, protocol, code, seconds, waited, progress.examples))
 

@@ -63,13 +63,13 @@ class Server:
                 continue
             self._count += 1
             work = ALONE * self._random.uniform(0.95, 1.05)
-            self._running[self._count] = [work, self.now, came, len(self._running) == 0]
+            self._running[self._count] = [work, self.now, came, len(self._running) + 1]
 
     async def _finish(self) -> None:
         self._advance(self._next_end())
         number = min(self._running, key=lambda one: self._running[one][0])
-        _, began, came, alone = self._running.pop(number)
-        self.admission.leave(self.now - began, "edit", bool(alone))
+        _, began, came, beside = self._running.pop(number)
+        self.admission.leave(self.now - began, "edit", int(beside))
         self.seconds.append(self.now - came)
         await self._settle()
 

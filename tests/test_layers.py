@@ -8,6 +8,7 @@ import tensorflow as tf
 from seghgan_tf.model.generator import generator
 from seghgan_tf.model.layers import (
     BatchNormalization,
+    Conv2D,
     Doubled,
     ExpressionNorm,
     InstanceNorm,
@@ -141,3 +142,23 @@ def test_batch_normalisation_is_keras_own_in_another_operation(shape, training):
         found.append([made, *gradients, norm.moving_mean, norm.moving_variance])
     for ours, plain in zip(*found, strict=True):
         np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_a_convolution_of_grown_and_fine_images_is_the_plain_one_of_both_joined():
+    shapes = (2, 6, 4, 5), (2, 12, 8, 3), (2, 12, 8, 7)
+    coarse, fine, above = (tf.constant(RNG.normal(size=shape), tf.float32) for shape in shapes)
+    layer = Conv2D(7)
+    layer.build(coarse.shape, fine.shape)
+    kernel = layer.kernel.value
+
+    def plain(coarse, fine):
+        return tf.nn.conv2d(tf.concat([keras.layers.UpSampling2D()(coarse), fine], -1), kernel, 1, "SAME")
+
+    found = []
+    for network in (layer, plain):
+        with tf.GradientTape() as tape:
+            tape.watch([coarse, fine])
+            made = network(coarse, fine)
+        found.append((made, *tape.gradient(made, [coarse, fine, kernel], above)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from seghgan_tf.model.layers import Doubled, ExpressionNorm, InstanceNorm
+from seghgan_tf.model.layers import Conv2D, ExpressionNorm, InstanceNorm
 
 KEEP = 2.0
 """Bias of the attention's head: training starts near "keep the photo" (sigmoid(2) is 0.88)."""
@@ -17,7 +17,10 @@ def _encode(x: Any, width: int, stride: int, name: str) -> Any:
 
 
 def _change(x: Any, expression: Any, width: int, name: str) -> Any:
-    x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return _normalise(layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv")(x), expression, name)
+
+
+def _normalise(x: Any, expression: Any, name: str) -> Any:
     if expression is None:
         return InstanceNorm(name=f"{name}_norm")(x)
     return ExpressionNorm(name=f"{name}_norm")(x, expression)
@@ -29,8 +32,8 @@ def _residual(x: Any, expression: Any, width: int, name: str) -> Any:
 
 
 def _decode(x: Any, same_size: Any, expression: Any, width: int, name: str) -> Any:
-    x = layers.Concatenate(name=f"{name}_join")([Doubled(name=f"{name}_up")(x), same_size])
-    return layers.ReLU(name=f"{name}_back_relu")(_change(x, expression, width, f"{name}_back"))
+    x = Conv2D(width, name=f"{name}_back_conv")(x, same_size)
+    return layers.ReLU(name=f"{name}_back_relu")(_normalise(x, expression, f"{name}_back"))
 
 
 def _flow(x: Any, times: int, still: Any, name: str) -> Any:

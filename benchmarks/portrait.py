@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from PIL import Image, ImageDraw
 
+from seghgan_tf.expressions import EMOTION_AUS
 from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.pairs import read_photos, split_people
 from tfrecords_tools.portraits import framed
@@ -38,6 +39,7 @@ EDITS: dict[str, dict[str, float]] = {
     "blink": {"AU45": 5.0},
     "lips_apart": {"AU25": 3.0},
     "jaw_drop": {"AU25": 2.0, "AU26": 3.0},
+    "happy": dict(EMOTION_AUS["happy"]),
 }
 """What is asked of a neutral face."""
 CELEBA = 12
@@ -62,8 +64,9 @@ def main() -> None:
     edit, labels = _editor(given)
     work = [*_london(given.london), *(_celeba(given.celebamask) if given.celebamask else ())]
     listed = []
+    about = _about(given.london)
     for name, group, photos, asks in work:
-        listed.append(_edited(given.out, name, group, photos, asks, edit, labels))
+        listed.append(_edited(given.out, name, group, photos, asks, edit, labels) | {"about": about.get(name, {})})
         print(name, flush=True)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "pictures.json").write_text(json.dumps(listed, indent=1))
@@ -101,6 +104,17 @@ def _london(source: Path) -> list[Work]:
             asks |= {"own_smile": ("photo", own), "neutral": ("true_smile", REST)}
             work.append((sitter.subject, "london", photos, asks))
     return work
+
+
+def _about(source: Path) -> dict[str, dict[str, str]]:
+    """Return age (up to the set's median, 26, or over it), gender and ethnicity of each person of the London set, as far as they told."""
+    with (source / "london_info.csv").open(newline="") as file:
+        rows = {f"london-{row['face_id']}": row for row in csv.DictReader(file)}
+    found = {}
+    for name, row in rows.items():
+        age = row["face_age"] if row["face_age"] == "NA" else "up to 26" if float(row["face_age"]) <= 26 else "over 26"
+        found[name] = {"age": age, "gender": row["face_gender"], "ethnicity": row["face_eth"]}
+    return found
 
 
 def _celeba(source: Path) -> list[Work]:

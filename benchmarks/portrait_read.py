@@ -36,7 +36,7 @@ from the temple to the nose; corners of the mouth; edges of the lips above each 
 SEEN = {
     "smile": ("smile", 1, 0.5, 0.5), "open_smile": ("smile", 1, 0.5, 0.5), "neutral": ("smile", -1, 0.5, 0.5),
     "brows_up": ("brow", 1, 0.02, 0.02), "brows_down": ("brow", -1, -0.012, -0.012), "blink": ("lids", -1, 0.5, 0.85),
-    "lips_apart": ("gap", 1, 0.04, 0.04), "jaw_drop": ("gap", 1, 0.06, 0.06),
+    "lips_apart": ("gap", 1, 0.04, 0.04), "jaw_drop": ("gap", 1, 0.06, 0.06), "happy": ("smile", 1, 0.5, 0.5),
 }  # fmt: skip
 """For each edit which reading tells, whether it must lie above (1) or below (-1), and mediapipe's and dlib's threshold.
 
@@ -50,6 +50,10 @@ AIMS = (
     *((f"{key} seen", ("seen", key), 1, 12) for key in ("brows_up", "brows_down", "blink", "lips_apart")),
 )  # fmt: skip
 """What is aimed at on 16 people of london, as mediapipe reads it: name, where the figure is, at least (1) or at most (-1), how much."""
+MOUTH = slice(300, 430), slice(150, 360)
+"""Rows and columns of the frame at 512 px where mouths lie."""
+CLOSED = 0.03
+"""A true smile whose lips part by less than this has a closed mouth."""
 SMILE_WEIGHTS = (1.0, 2.0)
 """How much the mouth's width and the height of its corners count in a smile."""
 
@@ -151,16 +155,19 @@ def _read(readers: Readers, image: np.ndarray) -> dict[str, dict[str, float] | N
 
 
 def _closeness(images: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Return SSIM to the true smile, and the mean absolute error against the photo's own (1: no better than no edit)."""
+    """Return SSIM to the true smile, and the mean absolute error against the photo's own (1: no better than no edit), at the mouth too."""
     true = images["true_smile"].astype(float)
-    unedited = np.abs(images["photo"] - true).mean()
-    return {
-        key: {
-            "ssim": float(structural_similarity(images[key], images["true_smile"], channel_axis=2)),
-            "error_ratio": float(np.abs(images[key] - true).mean() / unedited),
-        }
-        for key in ("photo", "own_smile", "smile", "open_smile") if key in images
-    }  # fmt: skip
+    first = np.abs(images["photo"] - true)
+    result = {}
+    for key in ("photo", "own_smile", "smile", "open_smile", "happy"):
+        if key in images:
+            left = np.abs(images[key] - true)
+            result[key] = {
+                "ssim": float(structural_similarity(images[key], images["true_smile"], channel_axis=2)),
+                "error_ratio": float(left.mean() / first.mean()),
+                "mouth_error_ratio": float(left[MOUTH].mean() / first[MOUTH].mean()),
+            }
+    return result
 
 
 def _groups(entries: list[dict]) -> dict[str, dict]:
@@ -174,8 +181,46 @@ def _groups(entries: list[dict]) -> dict[str, dict]:
         result[group]["identity"] = {key: _median([e["identity"][key] for e in own]) for key in keys}
         if "truth" in own[0]:
             result[group]["truth"] = {
-                key: {what: _median([e["truth"][key][what] for e in own]) for what in ("ssim", "error_ratio")}
-                for key in own[0]["truth"]
+                key: {what: _median([e["truth"][key][what] for e in own]) for what in values}
+                for key, values in own[0]["truth"].items()
+            }
+            result[group]["like_true"] = {name: _like_true(own, name, scale[name]) for name in POINTS}
+            result[group]["by"] = _by(own, scale["mediapipe"])
+    return result
+
+
+def _like_true(entries: list[dict], reader: str, scale: tuple[float, float]) -> dict[str, dict[str, float]]:
+    """Return the median reading of true smiles with closed and with open lips, and of the edits of the same people that are to look so."""
+    sides: dict[str, list[dict]] = {"closed": [], "open": []}
+    for entry in entries:
+        photo, true = (entry["read"][key][reader] for key in ("photo", "true_smile"))
+        if photo and true:
+            sides["closed" if true["gap"] - photo["gap"] < CLOSED else "open"].append(entry)
+    pairs = (("closed", "smile"), ("open", "open_smile"), ("open", "happy"))
+    return {
+        edit: {"people": len(sides[side]), "true": _smile(sides[side], "true_smile", reader, scale), "edited": _smile(sides[side], edit, reader, scale)}
+        for side, edit in pairs if edit in entries[0]["files"]
+    }  # fmt: skip
+
+
+def _smile(entries: list[dict], key: str, reader: str, scale: tuple[float, float]) -> float | None:
+    reads = [entry["read"][key][reader] for entry in entries]
+    return _median([(_raw_smile(read) - scale[0]) / (scale[1] - scale[0]) for read in reads if read])
+
+
+def _by(entries: list[dict], scale: tuple[float, float]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return figures of the smile by what is known about the people: how many, its rise (mediapipe), identity, error at the mouth."""
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for what in entries[0].get("about", {}):
+        for value in sorted({entry["about"][what] for entry in entries}):
+            own = [entry for entry in entries if entry["about"][what] == value]
+            reads = [(e["read"]["photo"]["mediapipe"], e["read"]["smile"]["mediapipe"]) for e in own]
+            rises = [(_raw_smile(b) - _raw_smile(a)) / (scale[1] - scale[0]) for a, b in reads if a and b]
+            result.setdefault(what, {})[value] = {
+                "people": len(own),
+                "rise": _median(rises),
+                "identity": _median([e["identity"]["smile"] for e in own]),
+                "mouth_error_ratio": _median([e["truth"]["smile"]["mouth_error_ratio"] for e in own]),
             }
     return result
 

@@ -37,6 +37,7 @@ Space = Annotated[
         help="Labels of a server's model that an earlier version exported: aus, emotions, va or AU04,AU12,..."
     ),
 ]
+_DEPTH = "the photo has 16 bits a channel, the edited file 8 (grey keeps its 16)"
 WhichFace = Annotated[str, typer.Option(help="Which faces: largest, all, or a number, 1 for the largest.")]
 Frame = Annotated[
     str | None, typer.Option(help="`centre` takes the photo's middle square as the face instead of finding it.")
@@ -238,11 +239,14 @@ def _found(photos: list[Path]) -> Iterator[Path]:
 def _one(editor: "Editor", path: Path, out: Path, settings: Any) -> None:
     from seghgan_tf.edits import edited_file
     from seghgan_tf.photos import read
+    from seghgan_tf.saving import loses_depth
 
     photo = read(_bytes(path))
     file, faces = edited_file(editor, photo, settings, out)
     for face in faces:
         _warn(photo, face)
+    if loses_depth(photo):
+        _say(_DEPTH)
     if str(out) == "-":
         sys.stdout.buffer.write(file)
         return
@@ -258,6 +262,7 @@ def _many(editor: "Editor", photos: list[Path], out: Path, settings: Any) -> Non
     from seghgan_tf.edits import edited_file, name_for
     from seghgan_tf.photos import read
     from seghgan_tf.progress import progress
+    from seghgan_tf.saving import loses_depth
 
     if str(out) == "-" or (out.suffix and not out.is_dir()):
         raise typer.BadParameter(f"--out must be a folder for several photos. Received: {out}")
@@ -279,7 +284,7 @@ def _many(editor: "Editor", photos: list[Path], out: Path, settings: Any) -> Non
                 continue
             height, width = photo.pixels.shape[:2]
             for number, face in enumerate(faces, 1):
-                notes = "; ".join(face.faults(width, height))
+                notes = "; ".join([*face.faults(width, height), *[_DEPTH] * loses_depth(photo)])
                 box = [f"{place:.0f}" for place in face.box]
                 rows.writerow((path, target.name, number, *box, f"{face.score:.3f}", notes))
         move(len(photos), len(photos))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin
 
-from seghgan_tf.photos import BROKEN, Photo, Pixels, init_formats
+from seghgan_tf.photos import BROKEN, Photo, Pixels, init_formats, open_header
 
 KINDS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
@@ -86,6 +86,15 @@ def encoded(
 def marked_packet(packet: bytes) -> bytes:
     """Return an XMP packet, a new one where it is empty, that says that a generative model edited the picture."""
     return (packet or _PACKET).replace(_END, _MARK + _END, 1)
+
+
+def loses_depth(photo: Photo) -> bool:
+    """Tell whether an edited file has 8 bits a channel where the photo has 16: in colour, for grey keeps them."""
+    if photo.own is not None and photo.own.mode.startswith("I;16"):
+        return False
+    if photo.format == "tiff":
+        return max(open_header(photo.file).getexif().get(258) or (8,)) > 8  # BitsPerSample
+    return photo.format == "png" and photo.file[24] == 16
 
 
 def own_colors(photo: Photo, pixels: Pixels) -> Image.Image:

@@ -177,8 +177,7 @@ class Engine:
             self.metrics.shed("CANCELLED", protocol)
             raise
         loop, progress = asyncio.get_running_loop(), _Progress()
-        beside = self.admission.inside
-        few = beside <= self._threads
+        few = (beside := self.admission.inside) <= self._threads
         running = loop.run_in_executor(self._pool, lambda: pack(self._answer(question(), progress, deadline, few)))
         began = time.monotonic()
 

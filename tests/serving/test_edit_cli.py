@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -120,6 +121,18 @@ def test_a_region_in_a_lossy_file_is_warned_about(run: Any, photo: Path, tmp_pat
     assert "lossy" in run(photo, "--out", tmp_path / "a.jpg", *UNITS, "--region", "mouth").stderr
     assert "lossy" not in run(photo, "--out", tmp_path / "a.png", *UNITS, "--region", "mouth").stderr
     assert "lossy" not in run(photo, "--out", tmp_path / "a.jpg", *UNITS).stderr
+
+
+@pytest.mark.parametrize(
+    ("depth", "channels", "told"), [(np.uint16, 3, True), (np.uint16, 1, False), (np.uint8, 3, False)]
+)
+def test_that_colours_lose_depth_is_said(run: Any, tmp_path: Path, depth: Any, channels: int, told: bool) -> None:
+    deep = tmp_path / "deep.png"
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(depth).max, (48, 64, channels), depth)
+    deep.write_bytes(tf.io.encode_png(pixels).numpy())
+    assert ("16 bits a channel" in run(deep, "--out", tmp_path / "a.png", *UNITS).stderr) == told
+    run(deep, deep, "--out", tmp_path / "many", *UNITS)
+    assert ("16 bits a channel" in (tmp_path / "many" / "edits.csv").read_text()) == told
 
 
 def test_analyze_shows_each_face(run: Any, photo: Path) -> None:

@@ -141,15 +141,18 @@ def edit(
     Action units that are not named stay as they are seen. Pixels outside the face, profile, EXIF data and transparency stay.
     """
     from seghgan_tf.edits import Settings, Wish
+    from seghgan_tf.photos import read
 
     wish = Wish.parse(au, emotion, delta, other, strength, anything=sheet)
     face = _which(face, frame)
     _check_out(out, sheet, sequence, region is not None)
     found = list(_found(photos))
+    alone = len(found) == 1 and not (out.is_dir() or any(path.is_dir() for path in photos))
+    photo = read(_bytes(found[0])) if alone else None  # before the model, which takes seconds
     editor = open_editor()
     settings = Settings(wish.filled(editor), region, face, quality, exif, mark, sheet, sequence)
-    if len(found) == 1 and not (out.is_dir() or any(path.is_dir() for path in photos)):
-        _one(editor, found[0], out, settings)
+    if photo is not None:
+        _one(editor, photo, out, settings)
     else:
         _many(editor, found, out, settings)
 
@@ -169,8 +172,8 @@ def analyze(
     from seghgan_tf.expressions import AU_NAMES
     from seghgan_tf.photos import read
 
-    editor = open_editor()
     opened = read(_bytes(photo))
+    editor = open_editor()
     faces = editor.chosen(opened, _which(face, frame))
     for number, one in enumerate(faces, 1):
         _warn(opened, one)
@@ -236,12 +239,10 @@ def _found(photos: list[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _one(editor: "Editor", path: Path, out: Path, settings: Any) -> None:
+def _one(editor: "Editor", photo: "Photo", out: Path, settings: Any) -> None:
     from seghgan_tf.edits import edited_file
-    from seghgan_tf.photos import read
     from seghgan_tf.saving import loses_depth
 
-    photo = read(_bytes(path))
     file, faces = edited_file(editor, photo, settings, out)
     for face in faces:
         _warn(photo, face)

@@ -1,23 +1,18 @@
-// Runs the newest of many jobs: waits for a pause, keeps one in flight, drops what is stale.
-
-const PAUSE_MS = 60;
+// Runs the newest of many jobs: keeps one in flight, so that the picture follows a drag, and drops what is stale.
 
 export class Latest {
-  #timer = 0;
   #job = null;
   #running = null;
 
   // `job` takes an AbortSignal and may wait.
   ask(job) {
     this.#job = job;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#run(), PAUSE_MS);
+    this.#run();
   }
 
   // Forgets what waits and stops what is in flight.
   drop() {
     this.#job = null;
-    clearTimeout(this.#timer);
     this.#running?.abort();
     this.#running = null;
   }

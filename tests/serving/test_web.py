@@ -65,12 +65,18 @@ def face():
 def page(browser, server):
     with browser.new_context(permissions=["camera"]) as context:
         made = context.new_page()
-        made.problems, made.asked = [], []
+        made.problems, made.asked, made.bodies = [], [], []
         made.on("console", lambda message: made.problems.append(message.text) if message.type == "error" else None)
         made.on("pageerror", lambda error: made.problems.append(str(error)))
-        made.on("request", lambda request: made.asked.append(request.url))
+        made.on("request", lambda request: note(made, request))
         visit(made, server)
         yield made
+
+
+def note(page, request):
+    page.asked.append(request.url)
+    if request.url.endswith(":predict"):
+        page.bodies.append(json.loads(request.post_data))
 
 
 def visit(page, address):
@@ -286,7 +292,7 @@ def test_refusals_of_the_server_are_put_into_words(page, face, status, words):
 
 def test_only_the_newest_of_many_slides_is_asked_for_one_at_a_time(page, face):
     load(page, face)
-    before = sum(url.endswith(":predict") for url in page.asked)
+    before = len(page.bodies)
     page.evaluate("""() => {
         const slider = document.querySelector("#slider-AU12");
         for (let step = 10; step <= 40; step += 1) {
@@ -294,9 +300,24 @@ def test_only_the_newest_of_many_slides_is_asked_for_one_at_a_time(page, face):
             slider.dispatchEvent(new Event("input", { bubbles: true }));
         }
     }""")
-    edited(page)
-    page.wait_for_timeout(500)
-    assert 1 <= sum(url.endswith(":predict") for url in page.asked) - before < 15
+    page.locator("#picture[aria-busy=false]").wait_for()
+    asked = [body["instances"][0]["expression"][8] for body in page.bodies[before:]]
+    assert len(asked) == 2
+    assert asked[-1] == pytest.approx(0.8, abs=0.011)
+
+
+def test_the_picture_follows_a_slider_that_never_rests(page, face):
+    load(page, face)
+    page.evaluate("""async () => {
+        const slider = document.querySelector("#slider-AU12"), told = document.querySelector("#latency");
+        let pictures = 0;
+        new MutationObserver(() => { pictures += 1; }).observe(told, { childList: true });
+        for (let step = 0; pictures < 3; step += 1) {
+            slider.value = String(2.5 + 2.5 * Math.sin(step / 20));
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+            await new Promise(requestAnimationFrame);
+        }
+    }""")
 
 
 def test_the_camera_gives_a_photo_and_is_switched_off(page):

@@ -141,11 +141,15 @@ class AugmentConfig(_Settings):
     """Largest enlargement, as a fraction."""
     colour: float = Field(default=0.0, ge=0, lt=1)
     """Largest change of brightness, contrast and saturation."""
+    turn: float = Field(default=0.0, ge=0, lt=0.5)
+    """Largest squeezing of one side while the other is stretched, as a turned head shows them."""
+    light: float = Field(default=0.0, ge=0, lt=1)
+    """How much brighter or darker a side may be lit; half of it is the largest tint."""
 
     @property
     def changes(self) -> bool:
         """Whether anything is changed at all."""
-        return self.flip or self.crop > 0 or self.scale > 0 or self.colour > 0
+        return self.flip or max(self.crop, self.scale, self.colour, self.turn, self.light) > 0
 
 
 class DataConfig(_Settings):

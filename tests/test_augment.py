@@ -171,6 +171,40 @@ def test_enlarging_keeps_the_centre_and_moves_image_and_mask_alike():
     assert enlarged["mask"].dtype == tf.int32
 
 
+def test_a_turn_squeezes_one_side_and_moves_image_target_and_mask_alike():
+    mask = np.zeros((32, 33, 33), np.uint8)
+    mask[:, :, 16:] = NOSE
+    image = np.repeat(np.where(mask == NOSE, 200, 0).astype(np.uint8)[..., None], 3, -1)
+    batch = {"image": tf.constant(image), "target_image": tf.constant(image), "mask": tf.constant(mask)}
+    turned = augment(batch, AugmentConfig(flip=False, turn=0.4), SEED)
+    shares = np.mean(turned["mask"].numpy() == NOSE, axis=(1, 2))
+    assert shares.min() < 0.4
+    assert shares.max() > 0.6
+    painted = turned["image"].numpy()[..., 0] > 100 / 127.5 - 1
+    assert np.mean(painted == (turned["mask"].numpy() == NOSE)) > 0.97
+    np.testing.assert_array_equal(turned["image"], turned["target_image"])
+    ramp = np.broadcast_to((7 * np.arange(33))[:, None, None].astype(np.uint8), (32, 33, 33, 3))
+    upright = augment({"image": tf.constant(ramp)}, AugmentConfig(flip=False, turn=0.4), SEED)["image"]
+    np.testing.assert_allclose(upright, to_float({"image": tf.constant(ramp)})["image"], atol=1e-5)
+
+
+def test_light_is_a_slope_and_a_tint():
+    batch = {"image": tf.fill([16, 9, 9, 3], tf.constant(64, tf.uint8))}
+    batch["target_image"] = batch["image"]
+    changed = augment(batch, AugmentConfig(flip=False, light=0.4), SEED)
+    np.testing.assert_array_equal(changed["image"], changed["target_image"])
+    light = (changed["image"].numpy() + 1) / (64 / 127.5)
+    middle = light[:, 4, 4]
+    assert 0.8 <= middle.min() < 0.9
+    assert 1.1 < middle.max() <= 1.2
+    for side in (light[:, 4, 8], light[:, 8, 4]):
+        slope = side / middle - 1
+        assert np.ptp(slope, axis=1).max() < 1e-5  # the tint is the same everywhere
+        assert -0.4 <= slope.min() < -0.2
+        assert 0.2 < slope.max() <= 0.4
+    np.testing.assert_allclose(light[:, 4, 0] + light[:, 4, 8], 2 * middle, atol=1e-5)
+
+
 def test_colour_changes_stay_in_range_and_treat_a_target_like_its_image():
     image = tf.cast(tf.random.stateless_uniform([16, 8, 8, 3], SEED, 0, 256, tf.int32), tf.uint8)
     batch = {"image": image, "target_image": image}
@@ -214,7 +248,7 @@ def test_strengths_of_zero_only_turn_images_into_floats():
 
 
 def test_the_same_seed_gives_the_same_batch_alone_and_in_a_pipeline():
-    batch, strong = random_batch(), AugmentConfig(flip=True, crop=0.2, scale=0.3, colour=0.2)
+    batch, strong = random_batch(), AugmentConfig(flip=True, crop=0.2, scale=0.3, colour=0.2, turn=0.2, light=0.3)
     before = {key: values.numpy() for key, values in batch.items()}
     alone = augment(batch, strong, SEED)
     (piped,) = tf.data.Dataset.from_tensors(batch).map(lambda each: augment(each, strong, SEED))

@@ -32,14 +32,18 @@ def augment(batch: dict[str, Any], augmentation: AugmentConfig, seed: Any) -> di
     float32 in [-1, 1], masks as int32, other keys untouched. Each example is shifted by up to `crop` of its side, by whole
     pixels, its border mirrored; half of them are mirrored if `flip`, which swaps left and right mask classes (action units
     are not sided, so vectors stay); each is enlarged about its centre by a factor in [1, 1 + `scale`], images bilinear, masks
-    nearest; brightness, contrast and saturation change by up to `colour` each. An image and its target are changed alike.
+    nearest, and by `turn` one side is squeezed and the other stretched, as a head turns; brightness, contrast and saturation change by up to
+    `colour` each; by `light` each side may be up to so much brighter or darker, and each channel half of it. An image and its target are changed alike.
     `seed` is an integer tensor of shape (2,).
     """
     place, zoom, colour = tf.unstack(tf.random.split(seed, 3))
     count, size = tf.shape(batch["image"])[0], batch["image"].shape[1]
     rows, columns, flipped = _moved(count, size, augmentation, place)
-    if augmentation.scale:
-        changed = _enlarged(batch, rows, columns, _positions(count, size, augmentation.scale, zoom))
+    if augmentation.scale or augmentation.turn:
+        down = _positions(count, size, augmentation.scale, zoom)
+        changed = _enlarged(
+            batch, (rows, down), (columns, _turned(down, augmentation.turn, tf.random.fold_in(seed, 1)))
+        )
     elif augmentation.crop:
         changed = _each(batch, lambda picture: _gathered(picture, rows, columns))
     elif augmentation.flip:
@@ -53,6 +57,11 @@ def augment(batch: dict[str, Any], augmentation: AugmentConfig, seed: Any) -> di
     if augmentation.colour:
         drawn = tf.random.stateless_uniform([3, count, 1, 1, 1], colour, -augmentation.colour, augmentation.colour)
         changed |= {key: _painted(changed[key], drawn) for key in IMAGES if key in batch}
+    if augmentation.light:
+        light = tf.random.stateless_uniform(
+            [5, count, 1, 1, 1], tf.random.fold_in(seed, 2), -augmentation.light, augmentation.light
+        )
+        changed |= {key: _lit(changed[key], light) for key in IMAGES if key in batch}
     return changed
 
 
@@ -89,21 +98,32 @@ def _each(batch: dict[str, Any], move: Callable[[Any], Any]) -> dict[str, Any]:
     return changed | ({"mask": move(batch["mask"])} if "mask" in batch else {})
 
 
-def _enlarged(batch: dict[str, Any], rows: Any, columns: Any, positions: Any) -> dict[str, Any]:
-    first = tf.cast(tf.floor(positions), tf.int32)
-    second = tf.minimum(first + 1, rows.shape[1] - 1)
-    weight = positions - tf.floor(positions)
+def _turned(positions: Any, turn: float, seed: Any) -> Any:
+    """Squeeze one side and stretch the other by up to `turn`; what lies at the ends stays there."""
+    size = positions.shape[1]
+    across = positions / ((size - 1) / 2) - 1
+    drawn = tf.random.stateless_uniform([tf.shape(positions)[0], 1], seed, -turn, turn)
+    return (
+        tf.clip_by_value(positions + drawn * (across**2 - 1) * ((size - 1) / 2), 0.0, size - 1.0) if turn else positions
+    )
 
-    def taps(lines: Any) -> _Taps:
+
+def _enlarged(batch: dict[str, Any], down: tuple[Any, Any], across: tuple[Any, Any]) -> dict[str, Any]:
+    """Take each pixel from where its positions lie among the rows, and among the columns."""
+
+    def taps(lines: Any, positions: Any) -> _Taps:
+        first = tf.cast(tf.floor(positions), tf.int32)
+        second = tf.minimum(first + 1, lines.shape[1] - 1)
+        weight = positions - tf.floor(positions)
         return _Taps(tf.gather(lines, first, batch_dims=1), tf.gather(lines, second, batch_dims=1), weight)
 
-    down, across = taps(rows), taps(columns)
-    changed = batch | {key: _across(_down(batch[key], down), across) for key in IMAGES if key in batch}
+    rows, columns = taps(*down), taps(*across)
+    changed = batch | {key: _across(_down(batch[key], rows), columns) for key in IMAGES if key in batch}
     if "mask" in batch:
-        nearest = tf.cast(tf.floor(positions + 0.5), tf.int32)
-        changed["mask"] = _gathered(
-            batch["mask"], *(tf.gather(lines, nearest, batch_dims=1) for lines in (rows, columns))
-        )
+        nearest = [
+            tf.gather(lines, tf.cast(tf.floor(at + 0.5), tf.int32), batch_dims=1) for lines, at in (down, across)
+        ]
+        changed["mask"] = _gathered(batch["mask"], *nearest)
     return changed
 
 
@@ -153,6 +173,15 @@ def _painted(image: Any, drawn: Any) -> Any:
     grey = sum(weight * image[..., channel : channel + 1] for channel, weight in enumerate(_LUMA))
     painted = (1 + contrast) * ((1 + saturation) * image - saturation * grey) + brightness
     return tf.clip_by_value(painted, -1.0, 1.0)
+
+
+@_compiled
+def _lit(image: Any, drawn: Any) -> Any:
+    """Multiply the light of float images in [-1, 1] by a slope across and down and by a tint, as `drawn` (5, B, 1, 1, 1), then clip."""
+    across, down, *tint = tf.unstack(drawn)
+    slope = tf.linspace(-1.0, 1.0, image.shape[1])
+    light = (1 + across * slope[:, None] + down * slope[:, None, None]) * (1 + tf.concat(tint, -1) / 2)
+    return tf.clip_by_value((image + 1) * light - 1, -1.0, 1.0)
 
 
 def _reflect(index: Any, size: int) -> Any:

@@ -101,6 +101,12 @@ def export(
         Path | None, typer.Option(help="Figures of `seghgan evaluate` to keep in the manifest.", exists=True)
     ] = None,
     best: Best = False,
+    optimize: Annotated[
+        bool,
+        typer.Option(
+            "--optimize", help="Freeze the graph: loads sooner and in less memory; refused where edits differ by 1/255."
+        ),
+    ] = False,
     receipt: Annotated[
         Path | None,
         typer.Option(
@@ -132,7 +138,7 @@ def export(
         facts = {name: known[name] for name in ("command", "steps", "figures", "sha256") if name in known}
     if figures:
         facts["figures"] = json.loads(figures.read_text())
-    written = write(model, output, version, facts)
+    written = write(model, output, version, facts, optimize=optimize)
     if receipt:
         write_receipt(written, receipt)
     typer.echo(f"exported: {written}")

@@ -65,11 +65,16 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def write_manifest(folder: Path | str, model: dict[str, Any], training: dict[str, Any] | None = None) -> dict[str, Any]:
+def write_manifest(
+    folder: Path | str,
+    model: dict[str, Any],
+    training: dict[str, Any] | None = None,
+    optimized: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Write `manifest.json` for the SavedModel in `folder`, last of all its files, and return it.
 
-    `model` describes sizes, regions, classes and the expression space; `training` is free. ValueError where
-    something is missing.
+    `model` describes sizes, regions, classes and the expression space; `training` is free, and `optimized` says of an
+    optimized export how near it is to the plain one. ValueError where something is missing.
     """
     folder = Path(folder)
     graph = read_graph(folder)
@@ -89,6 +94,7 @@ def write_manifest(folder: Path | str, model: dict[str, Any], training: dict[str
         },
         "ops": graph_ops(graph),
         "training": training or {},
+        **({"optimized": optimized} if optimized else {}),
         "files": {path.relative_to(folder).as_posix(): sha256(path) for path in _files(folder)},
     }
     _Manifest.model_validate(manifest)

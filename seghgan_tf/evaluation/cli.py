@@ -1,5 +1,6 @@
 """The commands `seghgan evaluate`, `seghgan ablate` and `seghgan gate`."""
 
+import fnmatch
 import json
 from pathlib import Path
 from typing import Annotated
@@ -103,13 +104,42 @@ def ablate(
     segmenter: Annotated[
         list[str] | None, typer.Option(help="unet, bisenet; repeat for more. The configuration's if not given.")
     ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each variant: model.seed is 0, 1, ...")] = 1,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SEGMENTER-VARIANT-SEED",
+            help="Runs to train here, as in 'unet-*-0'; repeat for more. Others may be trained elsewhere in the same folder.",
+        ),
+    ] = None,
+    train: Annotated[bool, typer.Option(help="Train what is not there; else only measure what is trained.")] = True,
+    baseline: Annotated[str, typer.Option(help="The variant that others are compared with.")] = "joint",
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Measure the processor time of a step of each variant, in turns.")
+    ] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the tables into this page, between the marks of an earlier call.")
+    ] = None,
 ) -> None:
-    """Train the variants of the method at equal budget and put their figures side by side. Resumes."""
+    """Train the variants of the method at equal budget and put their figures side by side. Resumes.
+
+    Several processes may share the work on one folder: each run is trained by one of them.
+    """
     quiet.start_tensorflow()
-    from seghgan_tf.evaluation.ablation import run_ablation
+    from rich.console import Console
+
+    from seghgan_tf.evaluation import ablation
 
     variants = tuple(variant or ("none", "boxes", "frozen", "joint"))
-    run_ablation(config, workdir, tuple(settings or ()), variants, tuple(segmenter or ()))
+    console, runs = Console(), ablation.plan(config, tuple(settings or ()), variants, tuple(segmenter or ()), seeds)
+    chosen = [name for name in runs if not only or any(fnmatch.fnmatchcase(name, pattern) for pattern in only)]
+    if not chosen:
+        raise typer.BadParameter(f"--only must name one of {', '.join(runs)}. Received: {', '.join(only or ())}")
+    for name in chosen:
+        ablation.run(runs[name], workdir / name, train, console)
+    if cost:
+        ablation.measure_cost(runs, workdir, console)
+    ablation.report(runs, workdir, baseline, markdown, console)
 
 
 @app.command()

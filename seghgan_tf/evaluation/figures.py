@@ -1,7 +1,7 @@
 """Figures of a trained model: segmentation, edits against their truth, expressions, and what an edit leaves alone."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from seghgan_tf.regions import CLASSES, REGIONS
 
 CHANGED = 4 / 255
 """A pixel truly changes where any channel differs by more than this (0..1) between the photo and its true target."""
+Kept = MutableMapping[str, Rows] | None
+"""Where the rows that figures come of are kept by kind, if they are wanted."""
 
 
 class Signature:
@@ -42,7 +44,7 @@ class Signature:
         return np.asarray(output)
 
 
-def segmentation_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def segmentation_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], keep: Kept = None) -> dict[str, Any]:
     """Measure masks on batches of image and mask, over the classes that occur in them.
 
     `miou` is the mean IoU, `f1` the mean F1 without the background (CelebAMask-HQ's usual figure), `iou` and `class_f1` those
@@ -61,16 +63,12 @@ def segmentation_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) ->
         )
     counts = pixels.total.astype(np.int64).reshape(len(CLASSES), -1)
     return {
-        "miou": pixels.figure(_miou),
-        "f1": pixels.figure(_f1),
-        "boundary_f1": borders.figure(mean),
         "iou": metrics.intersection_over_union(counts),
         "class_f1": metrics.class_f1(counts),
         "confusion": counts.tolist(),
         "images": pixels.images,
         "people": pixels.people,
-        "intervals": intervals(miou=(pixels, _miou), f1=(pixels, _f1), boundary_f1=(borders, mean)),
-    }
+    } | _figures_of(keep, pixels=pixels, borders=borders)
 
 
 def _miou(sums: NDArray, images: NDArray) -> NDArray:
@@ -117,22 +115,17 @@ def _changed(sums: NDArray, images: Any = None) -> NDArray:
     return 1.0 - sums[..., 3] / sums[..., 4]
 
 
-def pair_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def pair_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], keep: Kept = None) -> dict[str, Any]:
     """Measure `edit_figures` over batches that carry true targets."""
     edit = tf.function(lambda image, expression: model.edit(image, expression))
     rows = Rows()
     for batch in stream:
         edited = edit(batch["image"], batch["target_expression"])
         rows.add(batch, _edit_sums(*map(np.asarray, (batch["image"], edited, batch["target_image"]))))
-    found: dict[str, Any] = {
-        "error_ratio": (rows, _ratio),
-        "outside_change": (rows, _outside),
-        "changed": (rows, _changed),
-    }
-    return {name: each.figure(of) for name, (each, of) in found.items()} | {"intervals": intervals(**found)}
+    return _figures_of(keep, pairs=rows)
 
 
-def expression_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def expression_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], keep: Kept = None) -> dict[str, Any]:
     """Measure the expression head's error on photos, and on edits to other faces' expressions, in the user's units.
 
     `expression_error` is on the photos as they are; `asked_error` between the expression asked of an edit and the one
@@ -159,19 +152,16 @@ def expression_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> d
         cycles.add(batch, np.minimum(cycle, [100.0, 1.0]))  # an exact return has no finite PSNR
     names = ("expression_error", "asked_error", "unasked_error")
     means = (errors.total / errors.images).reshape(len(names), -1)
-    found = {name: (errors, _mean_of(i, space.size)) for i, name in enumerate(names)}
-    found |= {name: (cycles, _mean_of(i, 1)) for i, name in enumerate(("cycle_psnr", "cycle_ssim"))}
     labels = {
         name: dict(zip(space.labels, map(float, row), strict=True)) for name, row in zip(names, means, strict=True)
     }
-    return {name: rows.figure(of) for name, (rows, of) in found.items()} | {
-        "per_label": labels, "images": errors.images, "people": errors.people, "intervals": intervals(**found)
-    }  # fmt: skip
+    counted = {"per_label": labels, "images": errors.images, "people": errors.people}
+    return counted | _figures_of(keep, expressions=errors, cycles=cycles)
 
 
-def _mean_of(number: int, size: int) -> Figure:
-    """Return the figure that is the mean of the `number`th `size` numbers of a row."""
-    return lambda sums, images: sums[..., number * size : (number + 1) * size].mean(-1) / images
+def _mean_of(number: int, parts: int) -> Figure:
+    """Return the figure that is the mean of the `number`th of `parts` equal parts of a row."""
+    return lambda sums, images: sums.reshape(*sums.shape[:-1], parts, -1)[..., number, :].mean(-1) / images
 
 
 def locality_figures(model: SegHGAN, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,7 +175,7 @@ def locality_figures(model: SegHGAN, batch: Mapping[str, Any]) -> dict[str, Any]
     return {"locality": max(changes.values())}
 
 
-def leakage_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def leakage_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], keep: Kept = None) -> dict[str, Any]:
     """Raise one label after another and measure what is seen of all, in the user's units.
 
     `response` is (N asked, N seen), the mean change of what is seen per label asked for; `leakage` the mean size of its entries off the
@@ -204,9 +194,7 @@ def leakage_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict
     for batch in stream:
         rows.add(batch, np.stack([np.asarray(respond(batch["image"], step)) for step in steps], 1) * space.scale)
     response = (rows.total / rows.images).reshape(space.size, -1)
-    return {
-        "leakage": rows.figure(_leakage), "response": response.tolist(), "intervals": intervals(leakage=(rows, _leakage))
-    }  # fmt: skip
+    return {"response": response.tolist()} | _figures_of(keep, responses=rows)
 
 
 def _leakage(sums: NDArray, images: NDArray) -> NDArray:
@@ -217,7 +205,9 @@ def _leakage(sums: NDArray, images: NDArray) -> NDArray:
     return others / np.maximum(own / size, 1e-9)
 
 
-def judged_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], judge: Signature) -> dict[str, Any]:
+def judged_figures(
+    model: SegHGAN, stream: Iterable[Mapping[str, Any]], judge: Signature, keep: Kept = None
+) -> dict[str, Any]:
     """Let an independent judge of expressions say what it sees in photos and in edits, in the user's units.
 
     `judge_error` is the judge's own error on the photos, which bounds what it can say; `judged_error` lies between what was asked of the
@@ -230,9 +220,7 @@ def judged_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], judge: S
         seen, edited = judge(batch["image"]), judge(edit(batch["image"], asked))
         errors = np.abs(np.stack([seen - expression, edited - asked, seen - asked], 1)).mean(-1)
         rows.add(batch, errors * model.config.space.scale)
-    names = ("judge_error", "judged_error", "judged_unasked_error")
-    found = {name: (rows, _mean_of(i, 1)) for i, name in enumerate(names)}
-    return {name: rows.figure(of) for name, (_, of) in found.items()} | {"intervals": intervals(**found)}
+    return _figures_of(keep, judged=rows)
 
 
 def realism_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], features: Signature) -> dict[str, float]:
@@ -246,6 +234,25 @@ def realism_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], feature
     return {"fid": metrics.frechet_distance(photos, edits), "kid": metrics.kernel_distance(photos, edits)}
 
 
+FIGURES: dict[str, tuple[str, Figure]] = {
+    "miou": ("pixels", _miou), "f1": ("pixels", _f1), "boundary_f1": ("borders", mean),
+    "error_ratio": ("pairs", _ratio), "outside_change": ("pairs", _outside), "changed": ("pairs", _changed),
+    "expression_error": ("expressions", _mean_of(0, 3)), "asked_error": ("expressions", _mean_of(1, 3)),
+    "unasked_error": ("expressions", _mean_of(2, 3)), "cycle_psnr": ("cycles", _mean_of(0, 2)), "cycle_ssim": ("cycles", _mean_of(1, 2)),
+    "leakage": ("responses", _leakage), "judge_error": ("judged", _mean_of(0, 3)), "judged_error": ("judged", _mean_of(1, 3)),
+    "judged_unasked_error": ("judged", _mean_of(2, 3)),
+}  # fmt: skip
+"""The kind of rows that each figure is of, and how it comes of their sums."""
+
+
+def _figures_of(keep: Kept, **rows: Rows) -> dict[str, Any]:
+    """Return all figures of these kinds of rows and their intervals."""
+    if keep is not None:
+        keep.update(rows)
+    found = {name: (rows[kind], of) for name, (kind, of) in FIGURES.items() if kind in rows}
+    return {name: each.figure(of) for name, (each, of) in found.items()} | {"intervals": intervals(**found)}
+
+
 def evaluate_run(
     model: SegHGAN,
     segmentation: tf.data.Dataset | None = None,
@@ -253,11 +260,12 @@ def evaluate_run(
     *,
     judge: Signature | None = None,
     features: Signature | None = None,
+    keep: Kept = None,
 ) -> dict[str, Any]:
     """Measure everything that the streams allow, each to its own end, with the generators' running average in place.
 
     `images` and `people` say on how many of them each stream was measured, `intervals` are 95 % bootstrap intervals over people; `judge`
-    sees expressions, `features` are a network's. Raises ValueError where there is no stream.
+    sees expressions, `features` are a network's; `keep` is filled with the rows. Raises ValueError where there is no stream.
     """
     if segmentation is None and expression is None:
         raise ValueError("`segmentation` or `expression` must be a stream. Received: neither")
@@ -273,15 +281,15 @@ def evaluate_run(
 
     with model.averaged():
         if segmentation is not None:
-            add(segmentation_figures(model, segmentation), "segmentation")
+            add(segmentation_figures(model, segmentation, keep), "segmentation")
         if expression is not None:
-            add(expression_figures(model, expression), "expression")
-            add(leakage_figures(model, expression.take(4)), "expression")
+            add(expression_figures(model, expression, keep), "expression")
+            add(leakage_figures(model, expression.take(4), keep), "expression")
             add(locality_figures(model, next(iter(expression))), "expression")
             if "target_image" in expression.element_spec:
-                add(pair_figures(model, expression), "expression")
+                add(pair_figures(model, expression, keep), "expression")
             if judge is not None:
-                add(judged_figures(model, expression, judge), "expression")
+                add(judged_figures(model, expression, judge, keep), "expression")
             if features is not None:
                 add(realism_figures(model, expression, features), "expression")
     return figures | counted

@@ -21,6 +21,23 @@ def mean(sums: NDArray[np.float64], images: NDArray[np.float64]) -> NDArray[np.f
     return sums[..., 0] / images
 
 
+def drawn(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return sums (DRAWS, K) and images (DRAWS,) over people drawn with replacement, of each one's sums and images (P, K + 1).
+
+    The same people are drawn of any two that are equally many, so that what was measured of the same ones stays paired.
+    """
+    chance = np.random.default_rng(SEED)
+    times = chance.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), DRAWS)
+    totals: NDArray[np.float64] = times.astype(np.float64) @ sums
+    return totals[:, :-1], totals[:, -1]
+
+
+def percentiles(values: NDArray[np.float64]) -> list[float]:
+    """Return the 95 % interval of what was drawn; draws that hold nothing of a figure are left out."""
+    low, high = np.nanpercentile(values, COVERED)
+    return [float(low), float(high)]
+
+
 class Rows:
     """What was measured of each image, with the person in it; an image of nobody known is a person of its own.
 
@@ -61,20 +78,19 @@ class Rows:
         """Return a figure over all images."""
         return float(of(self.total, np.asarray(float(self.images))))
 
-    def interval(self, of: Figure) -> list[float] | None:
-        """Return the 95 % percentile interval of a figure over people drawn with replacement; None for a single person."""
+    def by_person(self) -> dict[str, list[float]]:
+        """Return, by the people's names in order, the sums over each one's images, and last how many these are."""
         names, person = np.unique(np.array(self._names, object), return_inverse=True)
-        if len(names) < 2:
-            return None
         values = np.concatenate(self._values)
         sums = np.zeros((len(names), values.shape[1] + 1))
         np.add.at(sums, person, np.column_stack([values, np.ones(len(values))]))
-        chance = np.random.default_rng(SEED)
-        times = chance.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
-        drawn = times.astype(np.float64) @ sums
+        return {name.decode(errors="backslashreplace"): row for name, row in zip(names, sums.tolist(), strict=True)}
+
+    def interval(self, of: Figure) -> list[float] | None:
+        """Return the 95 % percentile interval of a figure over people drawn with replacement; None for a single person."""
+        sums = np.array(list(self.by_person().values()))
         with np.errstate(invalid="ignore", divide="ignore"):  # a draw may hold nothing that changes
-            low, high = np.nanpercentile(of(drawn[:, :-1], drawn[:, -1]), COVERED)
-        return [float(low), float(high)]
+            return None if len(sums) < 2 else percentiles(of(*drawn(sums)))
 
 
 def intervals(**figures: tuple[Rows, Figure]) -> dict[str, list[float]]:

@@ -28,11 +28,15 @@ MAY_CHANGE = {"data": ("cache", "workers")}
 """Settings outside of `training` that a run may go on with changed: they change its speed alone."""
 
 
+class FolderInUseError(RuntimeError):
+    """Another process trains in the folder."""
+
+
 @contextmanager
 def locked(workdir: Path, chief: bool = True) -> Iterator[None]:
     """Hold the folder for this process, if it is the chief; the lock falls with the process, however it ends.
 
-    Creates the folder. Raises RuntimeError that names process and host where another one trains there.
+    Creates the folder. Raises FolderInUseError that names process and host where another one trains there.
     """
     (workdir / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     if not chief:
@@ -43,7 +47,7 @@ def locked(workdir: Path, chief: bool = True) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise RuntimeError(
+            raise FolderInUseError(
                 f"`workdir` must be a folder in which no other process trains; wait for it, or stop it with SIGTERM. "
                 f"Received: {workdir}, where {file.read().strip()} trains"
             ) from error

@@ -91,7 +91,9 @@ def doctor() -> None:
 
 @app.command()
 def export(
-    output: Annotated[Path, typer.Option(help="Folder of exports; a numbered version is added to it.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of exports; a numbered version is added to it.", file_okay=False)
+    ] = None,
     workdir: Annotated[Path | None, typer.Option(help="Folder of the run whose model is exported.")] = None,
     preset: Annotated[
         str | None, typer.Option(help="Export a model that comes with the package instead, such as portrait-128.")
@@ -107,6 +109,10 @@ def export(
             "--optimize", help="Freeze the graph: loads sooner and in less memory; refused where edits differ by 1/255."
         ),
     ] = False,
+    litert: Annotated[
+        Path | None,
+        typer.Option(help="Write the edit to this file (.tflite) for LiteRT: phones, machines without TensorFlow."),
+    ] = None,
     receipt: Annotated[
         Path | None,
         typer.Option(
@@ -118,8 +124,7 @@ def export(
 
     seghgan export --preset portrait-128 --output exports && seghgan serve exports
     """
-    if (workdir is None) == (preset is None):
-        raise typer.BadParameter("give --workdir, the folder of a run, or --preset, the name of a packaged model")
+    _check_asked(workdir, preset, output, litert, only_with_output=bool(receipt or optimize))
     if receipt and receipt.exists():
         typer.echo(f"exported before: version {receipt.read_text().strip()}")
         return
@@ -138,10 +143,26 @@ def export(
         facts = {name: known[name] for name in ("command", "steps", "figures", "sha256") if name in known}
     if figures:
         facts["figures"] = json.loads(figures.read_text())
-    written = write(model, output, version, facts, optimize=optimize)
-    if receipt:
-        write_receipt(written, receipt)
-    typer.echo(f"exported: {written}")
+    if litert:
+        from seghgan_tf.litert import write_litert
+
+        typer.echo(f"exported: {write_litert(model, litert)}")
+    if output:
+        written = write(model, output, version, facts, optimize=optimize)
+        if receipt:
+            write_receipt(written, receipt)
+        typer.echo(f"exported: {written}")
+
+
+def _check_asked(
+    workdir: Path | None, preset: str | None, output: Path | None, litert: Path | None, only_with_output: bool
+) -> None:
+    if (workdir is None) == (preset is None):
+        raise typer.BadParameter("give --workdir, the folder of a run, or --preset, the name of a packaged model")
+    if output is None and (litert is None or only_with_output):
+        raise typer.BadParameter(
+            "give --output, a folder of exports, or --litert, a file, or both; --optimize and --receipt need --output"
+        )
 
 
 def _one_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Export a trained model as a SavedModel with the served signatures, warmup requests and a manifest."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from seghgan_tf import __version__
 from seghgan_tf.detector import Detector
-from seghgan_tf.frozen import write_frozen
+from seghgan_tf.frozen import fold_norms, write_frozen
 from seghgan_tf.likeness import PEOPLE, SEED, likeness
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.signatures import describe, functions
@@ -21,6 +22,13 @@ def float32_copy(model: SegHGAN) -> SegHGAN:
     for weight, average in zip(copy.role_variables("generator"), model.averages, strict=True):
         weight.assign(average)
     return copy
+
+
+def holding(functions: Iterable[Any]) -> tf.Module:
+    """Return a module of the variables that concrete functions reach, and of nothing else of the model."""
+    module = tf.Module()
+    module.held = list({id(variable): variable for one in functions for variable in one.variables}.values())
+    return module
 
 
 def traced_signatures(model: SegHGAN, detector: Detector) -> dict[str, Any]:
@@ -45,7 +53,7 @@ def export(
     """Write the model as `folder`/`version`, the next one if not given, and check it against the serving contract.
 
     The version appears whole or not at all. `training` holds facts to keep in the manifest (figures, dataset, steps).
-    With `optimize` the graph is frozen: it is loaded sooner, takes less memory and cannot be trained on. Raises
+    With `optimize` the graph is frozen, its batch normalisations folded: it is loaded sooner and takes less memory. Raises
     ValueError where the version exists already, or where freezing changes edits of drawn people by 1/255 or more.
     """
     from serving.bundle.check import check_export
@@ -62,17 +70,17 @@ def export(
     aside = target.with_name(f".{version}.part")
     shutil.rmtree(aside, ignore_errors=True)
     copy, detector = float32_copy(model), Detector()
+    if optimize:
+        fold_norms(copy.segmenter)
     description, traced = describe(model), traced_signatures(copy, detector)
     optimized = None
     if optimize:
         write_frozen(aside, traced)
-        plain, frozen = traced["serving_default"], tf.saved_model.load(str(aside)).signatures["serving_default"]
-        found = likeness("--optimize", plain, lambda asked: frozen(**asked), model.config)
+        frozen = tf.saved_model.load(str(aside)).signatures["serving_default"]
+        found = likeness("--optimize", float32_copy(model), lambda asked: frozen(**asked), model.config)
         optimized = {"largest_difference": found, "people": PEOPLE, "seed": SEED}
     else:
-        needed = tf.Module()  # what the signatures reach, and nothing else of the model
-        needed.variables_held = list({id(v): v for one in traced.values() for v in one.variables}.values())
-        tf.saved_model.save(needed, str(aside), traced)
+        tf.saved_model.save(holding(traced.values()), str(aside), traced)
     write_warmup(aside, description["image_size"])
     write_manifest(aside, description, {"package_version": __version__, **(training or {})}, optimized)
     check_export(aside)

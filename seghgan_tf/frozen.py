@@ -1,16 +1,33 @@
-"""A SavedModel of constants: every signature's graph without variables, inlined and folded, the weights held once."""
+"""A SavedModel of constants: normalisations folded, every signature's graph without variables and inlined, the weights held once."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from seghgan_tf.model.layers import BatchNormalization
+
 LEAST = 256
 """Bytes from which a constant is held once and handed to every signature that needs it."""
+
+
+def fold_norms(network: keras.Model) -> None:
+    """Fold each batch normalisation behind a convolution into it; the network computes the same, and learns no more."""
+    layers = list(_layers(network))
+    convolutions = {id(layer.output): layer for layer in layers if isinstance(layer, keras.layers.Conv2D)}
+    for layer in layers:
+        if isinstance(layer, BatchNormalization) and id(layer.input) in convolutions:
+            layer.fold_into(convolutions[id(layer.input)])
+
+
+def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in network.layers:
+        yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
 
 
 def freeze(function: Any) -> Any:

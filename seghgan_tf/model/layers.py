@@ -123,8 +123,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Shapes: (B, H, W, C) in and out. Statistics over replicas, and images that are not float32, take Keras's way.
     """
 
+    folded = False
+    """Whether the layer before holds the scale, so that the shift alone is left; for inference."""
+
+    def fold_into(self, before: keras.layers.Conv2D) -> None:
+        """Move the scale into the kernel of the convolution, without a bias, whose result this layer normalises."""
+        before.kernel.assign(before.kernel * self._scale())
+        self.folded = True
+
+    def _scale(self) -> tf.Tensor:
+        return self.gamma.value * tf.math.rsqrt(self.moving_variance.value + self.epsilon)
+
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Return the normalised images; in training, move the running mean and variance."""
+        if self.folded:
+            return tf.nn.bias_add(inputs, self.beta.value - self.moving_mean.value * self._scale())
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         learns = bool(training) and self.trainable
         if inputs.dtype != tf.float32 or (learns and self.synchronized and replicas > 1):

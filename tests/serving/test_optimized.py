@@ -87,3 +87,17 @@ def test_another_edit_is_refused(exported, wrong):
             lambda asked: {"edited": 0.9 * asked["image"] + wrong},
             exported[0].config,
         )
+
+
+def test_batch_normalisations_are_folded_away(tmp_path):
+    model = SegHGAN(TINY | {"segmenter": "bisenet"})
+    random = np.random.default_rng(4)
+    for variable in model.segmenter.variables:
+        if "moving" in variable.path or variable.path.endswith(("gamma", "beta")):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+    path = export(model, tmp_path, optimize=True)
+    assert "FusedBatchNormV3" not in graph_ops(read_graph(path))
+    image = requests(2)["image"]
+    parts = tf.saved_model.load(str(path)).signatures["segment"](image=tf.constant(image))
+    np.testing.assert_allclose(parts["regions"], model.segment(image)["regions"], atol=1e-4)
+    assert not any(getattr(layer, "folded", False) for layer in model.segmenter.layers)

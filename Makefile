@@ -60,10 +60,10 @@ needs: # The first line of `make test`: what pip cannot install
 	else echo "Needed from the system and missing:$$missing; their tests are skipped. As root: apt-get install --no-install-recommends$$missing"; fi
 
 test: needs $(INSTALLED) $(K8S_TOOLS) $(BEAM) $(CLIENTS) ## Run the whole suite on two processes; says first what it needs from the system
-	$(BIN)/python -m pytest -n 2 --dist loadscope --durations 40 --durations-min 4
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 40 --durations-min 4
 
 test-fast: needs $(INSTALLED) $(K8S_TOOLS) ## A developer's loop: what starts no server, trains nothing and drives no browser
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(FAST)
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow" $(FAST)
 
 mutants: $(INSTALLED) ## Break the method on purpose; every test that is named for a break must fail
 	$(BIN)/python -m tests.mutants

@@ -210,10 +210,19 @@ class Poison(keras.callbacks.Callback):
             weight.assign(np.full(weight.shape, np.nan))
 
 
-@pytest.mark.parametrize("at", [1, 2], ids=["within an interval", "after its last step"])
-def test_nan_stops_plainly_and_is_never_saved(records, tmp_path, at):
+@pytest.fixture(scope="module")
+def begun(records, tmp_path_factory):
+    """The configuration of six steps of the segmenter, and the folder where two of them are done."""
+    folder = tmp_path_factory.mktemp("begun") / "run"
     config = tiny_run(records, **{"model.segmenter_steps": 6, "training.steps": 6, "training.evaluate_every": 2})
-    training.train(changed(config, steps=2), tmp_path / "run")
+    training.train(changed(config, steps=2), folder)
+    return config, folder
+
+
+@pytest.mark.parametrize("at", [1, 2], ids=["within an interval", "after its last step"])
+def test_nan_stops_plainly_and_is_never_saved(begun, tmp_path, at):
+    config, folder = begun
+    shutil.copytree(folder, tmp_path / "run")
     with pytest.raises(training.TrainingStopped, match=r"NaN at step.*learning_rate"):
         training.train(config, tmp_path / "run", callbacks=(Poison(at),))
     model = workdir.load_run(tmp_path / "run")

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def twenty_steps(records, **settings):
 
 
 def assert_learnt(folder):
-    first, last = workdir.read_history(folder)
+    first, last = workdir.read_history(folder)[:2]
     assert (first["step"], last["step"]) == (10, 20)
     for name in ("segmentation", "val_segmentation", "critic_expression"):
         assert last[name] < first[name], name
@@ -69,49 +70,21 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from seghgan_tf.training import run, workdir
-config = workdir.Config.model_validate_json(sys.argv[1])
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-    print("step", run.train(config, Path(sys.argv[2])).steps_done)
+    for config in map(workdir.Config.model_validate_json, sys.argv[2:]):
+        print("step", run.train(config, Path(sys.argv[1])).steps_done)
 """
 
 
 @pytest.mark.slow
 def test_two_replicas_learn_save_and_resume(records, tmp_path):
-    for steps in (20, 21):
-        config = changed(twenty_steps(records), steps=steps)
-        done = subprocess.run(
-            [sys.executable, "-c", IN_TWO_REPLICAS, config.model_dump_json(), str(tmp_path)],
-            capture_output=True, text=True, cwd=ROOT, check=False,
-        )  # fmt: skip
-        assert done.stdout.endswith(f"step {steps}\n"), done.stderr[-3000:]
-        if steps == 20:
-            assert_learnt(tmp_path)
-
-
-UNEVEN = """
-import numpy as np, tensorflow as tf, keras
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
-from tests.test_model import make_batch, make_model
-weights = []
-for devices in (["CPU:0"], ["CPU:0", "CPU:1", "CPU:2"]):
-    with tf.distribute.MirroredStrategy(devices).scope():
-        model = make_model(lambda: keras.optimizers.SGD(1e-4), regions="none")
-        start = model.get_weights()
-    data = tf.data.Dataset.from_tensor_slices(make_batch(8)).batch(8, drop_remainder=True).repeat()
-    model.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
-    weights.append(model.get_weights())
-for one, three in zip(*weights, strict=True):
-    np.testing.assert_allclose(one, three, atol=2e-5)
-assert max(np.abs(a - b).max() for a, b in zip(weights[0], start, strict=True)) > 1e-4, "nothing was trained"
-print("equal")
-"""
-
-
-@pytest.mark.slow
-def test_three_replicas_of_a_batch_of_eight_equal_one():
-    done = subprocess.run([sys.executable, "-c", UNEVEN], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
+    configs = [changed(twenty_steps(records), steps=steps).model_dump_json() for steps in (20, 21)]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TWO_REPLICAS, str(tmp_path), *configs],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert re.findall(r"^step (\d+)$", done.stdout, re.MULTILINE) == ["20", "21"], done.stderr[-3000:]
+    assert_learnt(tmp_path)
 
 
 class Killer(keras.callbacks.Callback):
@@ -133,7 +106,7 @@ def train_until_killed(config, folder, steps, delay):
 
 @pytest.mark.slow
 def test_twenty_kills_leave_the_weights_and_the_history_of_a_run_that_was_left_alone(records, tmp_path):
-    settings = {"model.segmenter_steps": 90, "training.steps": 96, "training.evaluate_every": 3}
+    settings = {"model.segmenter_steps": 78, "training.steps": 84, "training.evaluate_every": 3}
     config = tiny_run(records, **settings)
     chance = random.Random(SEED)
     processes = multiprocessing.get_context("forkserver")
@@ -143,14 +116,14 @@ def test_twenty_kills_leave_the_weights_and_the_history_of_a_run_that_was_left_a
         process = processes.Process(target=train_until_killed, args=arguments)
         process.start()
         process.join()
-        assert process.exitcode in (-signal.SIGKILL, 0)
+        assert process.exitcode == -signal.SIGKILL
     killed, whole = training.train(config, tmp_path / "killed"), training.train(config, tmp_path / "whole")
     for one, other in zip(
         [*killed.weights, *killed.optimizer.variables], [*whole.weights, *whole.optimizer.variables], strict=True
     ):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
     histories = [workdir.read_history(tmp_path / name) for name in ("killed", "whole")]
-    assert [line["step"] for line in histories[0]] == list(range(3, 97, 3))
+    assert [line["step"] for line in histories[0]] == list(range(3, 85, 3))
     for history in histories:
         seconds = [line.pop("seconds") for line in history]
         assert seconds == sorted(seconds)

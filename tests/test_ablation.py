@@ -104,7 +104,7 @@ def test_work_is_shared_resumed_and_shown_while_it_is_partial(settings, tmp_path
 
     said, found = ablate(settings, tmp_path, "--only", "*-none-0")
     assert list(found["figures"]) == ["unet-none-0"]
-    assert "unet-boxes-0: at step 0 of 2" in said
+    assert "at step 0 of 2: unet-boxes-0" in said
     assert "measured: 1 of 2 runs" in said
     measured = (tmp_path / "unet-none-0" / "figures.json").stat().st_mtime_ns
 

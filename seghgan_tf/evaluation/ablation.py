@@ -99,40 +99,42 @@ def measure_cost(runs: Mapping[str, Config], folder: Path, console: Console) -> 
 def report(runs: Mapping[str, Config], folder: Path, baseline: str, page: Path | None, console: Console) -> None:
     """Print the tables of what is there and what is missing; write `ablation.json`, `ablation.png` and the block of the page.
 
-    Raises ValueError where the page has no block for the tables.
+    Raises ValueError where the page has no block for the tables, or a run's folder another model or other data.
     """
-    missing = {name: _why(folder / name, config) for name, config in runs.items()}
-    missing = {name: why for name, why in missing.items() if why}
+    missing = {name: why for name, config in runs.items() if (why := _why(folder / name, config))}
+    measured = {name: config for name, config in runs.items() if name not in missing}
+    summary, tables = _compare(measured, folder, baseline)
+    for table in tables:
+        console.print(_shown(table))
+    said = [f"measured: {len(measured)} of {len(runs)} runs"]
+    for why in dict.fromkeys(missing.values()):
+        said.append(f"{why}: {', '.join(name for name in missing if missing[name] == why)}")
+    console.print("\n".join(said))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "ablation.json", json.dumps({"missing": missing, **summary}, indent=2) + "\n")
+    columns = _picture(folder, measured)
+    if page is not None:
+        _write_block(page, tables, columns, said)
+
+
+def _compare(runs: Mapping[str, Config], folder: Path, baseline: str) -> tuple[dict[str, Any], list[comparison.Table]]:
+    """Return what `ablation.json` holds of the measured runs, and their tables."""
     costs = json.loads((folder / COST_FILE).read_text()) if (folder / COST_FILE).is_file() else {}
-    summary: dict[str, Any] = {
-        "baseline": baseline,
-        "missing": missing,
-        "figures": {},
-        "compared": {},
-        "equal_cost": {},
-    }
+    summary: dict[str, Any] = {"baseline": baseline, "figures": {}, "compared": {}, "equal_cost": {}}
     tables: list[comparison.Table] = []
-    for segmenter, names in groupby((name for name in runs if name not in missing), lambda name: name.split("-")[0]):
+    for segmenter, names in groupby(runs, lambda name: name.split("-")[0]):
         group, histories = _read(folder, names)
-        compared = comparison.compare(group, baseline)
         own = {variant: costs.get(f"{segmenter}-{variant}") for variant in group}
         configs = {variant: runs[f"{segmenter}-{variant}-{min(group[variant])}"] for variant in group}
         equal = comparison.at_equal_cost(configs, histories, own) if all(own.values()) else None
+        compared = comparison.compare(group, baseline)
         tables += comparison.tables(segmenter, compared, equal, baseline)
         summary["compared"][segmenter], summary["equal_cost"][segmenter] = compared, equal
         for variant, seeds in group.items():
             for seed, figures in seeds.items():
                 kept = {key: value for key, value in figures.items() if key != "by_person"}
                 summary["figures"][f"{segmenter}-{variant}-{seed}"] = kept
-    for table in tables:
-        console.print(_shown(table))
-    said = [f"measured: {len(runs) - len(missing)} of {len(runs)} runs", *(f"{n}: {why}" for n, why in missing.items())]
-    console.print("\n".join(said))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "ablation.json", json.dumps(summary, indent=2) + "\n")
-    columns = _picture(folder, list(summary["figures"]), next(iter(runs.values())).model.image_size)
-    if page is not None:
-        _write_block(page, tables, columns, said)
+    return summary, tables
 
 
 def _why(folder: Path, config: Config) -> str:
@@ -155,12 +157,13 @@ def _read(folder: Path, names: Iterator[str]) -> tuple[dict[str, dict[int, Any]]
     return figures, histories
 
 
-def _picture(folder: Path, names: list[str], size: int) -> list[str]:
+def _picture(folder: Path, runs: Mapping[str, Config]) -> list[str]:
     """Write people down and variants across, each variant's first seed; returns the variants."""
-    first = {name.rpartition("-")[0]: name for name in reversed(names)}
-    columns = list(dict.fromkeys(name.rpartition("-")[0] for name in names))
+    first = {name.rpartition("-")[0]: name for name in reversed(list(runs))}
+    columns = list(dict.fromkeys(name.rpartition("-")[0] for name in runs))
     edits = [_read_png(folder / first[column] / EDITS_FILE) for column in columns]
     if edits:
+        size = runs[first[columns[0]]].model.image_size
         parts = [edits[0][:, : -size - GAP], *(each[:, -size:] for each in edits)]
         gap = np.full((len(edits[0]), GAP, 3), 255, np.uint8)
         whole = np.concatenate([part for each in parts for part in (gap, each)][1:], 1)

@@ -125,7 +125,7 @@ def model_of(export: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     version, folder = list(versions(export).items())[-1]
     manifest = read_manifest(folder)
     return {
-        "export": str(arguments.export),
+        "export": arguments.export.name,
         "version": version,
         "image_size": manifest["model"]["image_size"],
         "labels": manifest["model"]["expression"]["labels"],
@@ -138,7 +138,7 @@ def model_of(export: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def save(name: str, arguments: argparse.Namespace, export: Path, result: dict[str, Any]) -> None:
     """Print a result and write it beside the command, the model and the machine."""
     facts = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "load_average_at_end": os.getloadavg()[0],
         "date": time.strftime("%Y-%m-%d"),

@@ -270,7 +270,6 @@ def test_sigterm_saves_and_the_same_command_resumes(records, tmp_path):
         deadline = time.monotonic() + 120
         while not list(folder.glob("tensorboard/events*")) and time.monotonic() < deadline:
             time.sleep(0.2)
-        time.sleep(5)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors[-500:]

@@ -81,9 +81,12 @@ class Recorder(keras.callbacks.Callback):
         self.previous: dict[int, Any] = {}
 
     def open(self, model: SegHGAN) -> None:
-        """Take up the history at the model's step, open TensorBoard's file, and listen for the signals that ask for an orderly end."""
+        """Take up the history at the model's step, listen for the signals that ask for an orderly end, and open TensorBoard's file."""
         self.history = workdir.cut_history(self.folder, model.steps_done, self.chief)
         self.began = time.monotonic() - (self.history[-1]["seconds"] if self.history else 0.0)
+        if os.environ.get("SEGHGAN_SIGNALS", "1") == "1":
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.previous[number] = signal.signal(number, self._on_signal)
         events = str(self.folder / "tensorboard")
         self.writer = tf.summary.create_file_writer(events) if self.chief else tf.summary.create_noop_writer()
         with self.writer.as_default():
@@ -91,9 +94,6 @@ class Recorder(keras.callbacks.Callback):
             hparams.hparams(
                 {key: value if isinstance(value, int | float) else str(value) for key, value in settings.items()}
             )
-        if os.environ.get("SEGHGAN_SIGNALS", "1") == "1":
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self.previous[number] = signal.signal(number, self._on_signal)
 
     def close(self) -> None:
         """Give the signals back."""

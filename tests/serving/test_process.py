@@ -159,7 +159,9 @@ def test_two_servers_behind_one_client_survive_restarts_and_a_kill(start: Any) -
         port = servers[0].port
         servers[0].stop(number)
         servers[0] = start(port=port)
-        time.sleep(0.5)
+        enough, end = len(answered) + 6, time.monotonic() + 60
+        while len(answered) < enough and time.monotonic() < end:
+            time.sleep(0.01)
     stop.set()
     thread.join()
     for server in servers:

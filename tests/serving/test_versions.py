@@ -331,14 +331,14 @@ def test_labels_follow_models_config_and_move_only_to_available_versions(
 
 
 def test_the_watched_models_config_is_followed_and_an_unreadable_one_is_not(
-    run_server: Any, export: Path, export_v2: Path, tmp_path: Path
+    run_server: Any, export: Path, export_v2: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(export_v2, export / "2")
     path = tmp_path / "models.config"
     path.write_text(config(export, [1]))
     with run_server(model_config_file=path, model_config_file_poll_wait_seconds=0.05) as (engine, _):
         path.write_text("model_config_list { config { name: ")
-        time.sleep(0.2)
+        wait_for(lambda: "models.config keeps its old meaning" in caplog.text)
         assert edit(engine) == (1, 0.5)
         path.write_text(config(export, [1, 2]))
         wait_for(lambda: states(engine) == {1: "AVAILABLE", 2: "AVAILABLE"})

@@ -384,13 +384,14 @@ def until(page, condition):
 
 def test_one_request_is_in_flight_and_a_stale_answer_is_dropped(page, face):
     load(page, face)
-    held = []
+    held, ended = [], []
+    page.on("requestfailed", lambda request: ended.append(request))
+    page.on("requestfinished", lambda request: ended.append(request))
     page.route("**:predict", lambda route: held.append(route))
     for value in ("2", "3", "4"):
         page.locator("#slider-AU12").fill(value)
-        page.wait_for_timeout(150)
     until(page, lambda: held)
-    page.wait_for_timeout(150)
+    page.evaluate("() => new Promise(requestAnimationFrame)")
     assert len(held) == 1
     assert page.locator("#picture").get_attribute("aria-busy") == "true"
     held[0].continue_()
@@ -402,7 +403,8 @@ def test_one_request_is_in_flight_and_a_stale_answer_is_dropped(page, face):
     load(page, face[:, ::-1])
     with contextlib.suppress(Error):  # where the page's taking it back has come through already
         held[1].continue_()
-    page.wait_for_timeout(500)
+    until(page, lambda: held[1].request in ended)
+    page.evaluate("() => new Promise(requestAnimationFrame)")
     np.testing.assert_array_equal(downloaded(page), face[:, ::-1])
 
 

@@ -83,7 +83,7 @@ def settings(tmp_path_factory):
     draw_dataset(records, 12, 4, 4, 64, 3)
     tiny = {f"model.{name}": value for name, value in TINY.items() if name != "image_size"}
     values = tiny | {
-        "model.segmenter_steps": 1, "model.paired_steps": 1, "training.steps": 2, "training.batch_size": 2,
+        "model.segmenter_steps": 0, "model.paired_steps": 2, "model.expression_space": "AU12,AU25", "training.steps": 2, "training.batch_size": 2,
         "training.evaluate_every": 1, "data.expression": [str(records)],
     }  # fmt: skip
     return tuple(f"{name}={json.dumps(value)}" for name, value in values.items())
@@ -126,7 +126,7 @@ def test_work_is_shared_resumed_and_shown_while_it_is_partial(settings, tmp_path
     assert (tmp_path / "unet-none-0" / "figures.json").stat().st_mtime_ns == measured, "figures that are there stay"
     assert [line["step"] for line in workdir.read_history(tmp_path / "unet-boxes-0")] == [1, 2]
     assert set(found["compared"]["unet"]["boxes"]["differences"]) == set(comparison.COMPARED)
-    assert set(found["equal_cost"]["unet"]["variants"]["boxes"]["cost"]) == {"segmenter", "paired"}
+    assert set(found["equal_cost"]["unet"]["variants"]["boxes"]["cost"]) == {"paired"}
     with Image.open(tmp_path / "ablation.png") as picture:
         assert picture.size == ((4 * 66 - 2) * 2, (2 * 66 - 2) * 2), "photo, truth, two edits; down two people, a batch"
 

@@ -93,7 +93,9 @@ def loses_depth(photo: Photo) -> bool:
     if photo.own is not None and photo.own.mode.startswith("I;16"):
         return False
     if photo.format == "tiff":
-        return max(open_header(photo.file).getexif().get(258) or (8,)) > 8  # BitsPerSample
+        return bool(
+            np.max(open_header(photo.file).getexif().get(258, 1)) > 8
+        )  # BitsPerSample, one for all or one for each
     return photo.format == "png" and photo.file[24] == 16
 
 

@@ -14,7 +14,7 @@ from tests.test_model import SIZE, make_model
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model(expression_space="AU12,AU25", regions="none")
+    return make_model(expression_space="AU12,AU25")
 
 
 def batches(count, size, seed=0):

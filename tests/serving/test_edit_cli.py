@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import tifffile
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from seghgan_tf.cli import app
 from seghgan_tf.photos import read
-from seghgan_tf.saving import SOURCE_TYPE
+from seghgan_tf.saving import SOURCE_TYPE, loses_depth
 from tests.photo_files import ODD, SMOOTH
 
 UNITS = ("--au", "AU06=5", "--au", "AU12=5", "--au", "AU25=5")
@@ -133,6 +134,19 @@ def test_that_colours_lose_depth_is_said(run: Any, tmp_path: Path, depth: Any, c
     assert ("16 bits a channel" in run(deep, "--out", tmp_path / "a.png", *UNITS).stderr) == told
     run(deep, deep, "--out", tmp_path / "many", *UNITS)
     assert ("16 bits a channel" in (tmp_path / "many" / "edits.csv").read_text()) == told
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16"])
+def test_no_photo_that_keeps_its_depth_is_said_to_lose_it(mode: str) -> None:
+    file = io.BytesIO()
+    Image.new(mode, (32, 32)).save(file, "TIFF")
+    assert not loses_depth(read(file.getvalue()))
+
+
+def test_a_deep_tiff_in_colour_loses_depth() -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.full((32, 32, 3), 40_000, np.uint16), photometric="rgb")
+    assert loses_depth(read(file.getvalue()))
 
 
 def test_analyze_shows_each_face(run: Any, photo: Path) -> None:

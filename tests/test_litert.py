@@ -16,10 +16,11 @@ from seghgan_tf.model.field import apply_field
 from tests.conftest import TINY
 
 
-def test_an_interpreter_computes_the_models_edit_and_its_field(tmp_path):
+def test_an_interpreter_computes_the_models_edit_and_its_field(tmp_path, capfd):
     tf.keras.utils.set_random_seed(5)
     model = SegHGAN(TINY)
     file = write_litert(model, tmp_path / "made" / "tiny.tflite")
+    assert "INFO" not in capfd.readouterr().err
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         run = tf.lite.Interpreter(str(file)).get_signature_runner("edit")

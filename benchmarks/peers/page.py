@@ -51,22 +51,22 @@ def drawing(figures: dict[str, Any]) -> str:
     """Return an SVG: a bar for each ratio, the peer's line at 1, and a mark where we want to be."""
     rows, left, unit, step = list(figures["rows"].values()), 450, 220, 34
     height, width = step * len(rows) + 60, left + round(1.6 * unit) + 60
-    text = 'font-family="sans-serif" font-size="13"'
+    bottom, text = 20 + step * len(rows), 'font-family="sans-serif" font-size="13"'
+    clear = 'stroke="white" stroke-width="5" paint-order="stroke"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
         f"<title>Our processor time by the peer's</title><rect width='{width}' height='{height}' fill='white'/>",
+        f'<path d="M{left + unit} 10V{bottom}" stroke="{PEER}" stroke-width="2" stroke-dasharray="5 4"/>',
     ]
     for i, row in enumerate(rows):
         y, end, aim = 20 + step * i, left + unit * min(row["ratio"], 1.6), left + unit * row["aim"]
         parts += [
             f'<text x="{left - 10}" y="{y + 15}" text-anchor="end" {text}>{escape(row["work"].replace("`", ""))}</text>',
             f'<rect x="{left}" y="{y}" width="{end - left:.0f}" height="20" fill="{OURS}"/>',
-            f'<text x="{end + 6:.0f}" y="{y + 15}" {text}>{row["ratio"]:.2f}</text>',
+            f'<text x="{end + 6:.0f}" y="{y + 15}" {clear} {text}>{row["ratio"]:.2f}</text>',
             f'<path d="M{aim:.0f} {y - 4}v28" stroke="{AIM}" stroke-width="3"/>',
         ]
-    bottom = 20 + step * len(rows)
     parts += [
-        f'<path d="M{left + unit} 10V{bottom}" stroke="{PEER}" stroke-width="2" stroke-dasharray="5 4"/>',
         f'<text x="{left + unit}" y="{bottom + 18}" text-anchor="middle" {text}>the peer takes 1</text>',
         f'<text x="{left}" y="{bottom + 18}" text-anchor="end" fill="{AIM}" {text}>| the aim</text></svg>',
     ]

@@ -99,13 +99,12 @@ def _each(batch: dict[str, Any], move: Callable[[Any], Any]) -> dict[str, Any]:
 
 
 def _turned(positions: Any, turn: float, seed: Any) -> Any:
-    """Squeeze one side and stretch the other by up to `turn`; what lies at the ends stays there."""
-    size = positions.shape[1]
-    across = positions / ((size - 1) / 2) - 1
+    """Squeeze one side and stretch the other by up to `turn`; what lies at the ends of float32 positions (B, S) stays there."""
+    if not turn:
+        return positions
+    half = (positions.shape[1] - 1) / 2
     drawn = tf.random.stateless_uniform([tf.shape(positions)[0], 1], seed, -turn, turn)
-    return (
-        tf.clip_by_value(positions + drawn * (across**2 - 1) * ((size - 1) / 2), 0.0, size - 1.0) if turn else positions
-    )
+    return tf.clip_by_value(positions + drawn * ((positions / half - 1) ** 2 - 1) * half, 0.0, 2 * half)
 
 
 def _enlarged(batch: dict[str, Any], down: tuple[Any, Any], across: tuple[Any, Any]) -> dict[str, Any]:

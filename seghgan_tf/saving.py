@@ -16,8 +16,8 @@ KINDS = {
 }  # fmt: skip
 """What is written, by a file's ending; the last two where Pillow can."""
 
-LOSSY = ("JPEG", "WEBP", "AVIF", "HEIF")
-"""Kinds of file in which every pixel may change a little, those outside an edit too."""
+LOSSY = ("JPEG", "WEBP", "AVIF", "HEIF", "GIF")
+"""Kinds of file in which every pixel may change a little, those outside an edit too; none holds 16 bits a channel."""
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """The IPTC's word for a photo that a generative model edited."""
@@ -57,7 +57,7 @@ def encoded(
     its EXIF and XMP data. `mark` says in XMP, in a PNG as a text too, that a generative model edited it.
     """
     image = own_colors(photo, pixels)
-    if kind in ("JPEG", "WEBP", "AVIF", "HEIF") and image.mode == "I;16":
+    if kind in LOSSY and image.mode == "I;16":
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     if kind == "JPEG" and image.mode in ("RGBA", "LA"):
         image = Image.fromarray(pixels).convert("L" if image.mode == "LA" else "RGB")
@@ -86,6 +86,35 @@ def encoded(
 def marked_packet(packet: bytes) -> bytes:
     """Return an XMP packet, a new one where it is empty, that says that a generative model edited the picture."""
     return (packet or _PACKET).replace(_END, _MARK + _END, 1)
+
+
+def losses(photo: Photo, kind: str, limited: bool) -> list[str]:
+    """Say what of a photo an edited file of this kind does not hold; `limited` where only some regions may change.
+
+    >>> from seghgan_tf.photos import read, to_png
+    >>> losses(read(to_png(np.zeros((16, 16, 3), np.uint8))), "JPEG", limited=True)
+    ['JPEG is lossy: pixels outside the regions change a little too; .png or .tif keeps them']
+    """
+    own, said = photo.own, []
+    if limited and kind in LOSSY:
+        said.append(f"{kind} is lossy: pixels outside the regions change a little too; .png or .tif keeps them")
+    if loses_depth(photo):
+        said.append("the photo has 16 bits a channel, the edited file 8 (grey keeps its 16)")
+    if own is not None and own.mode.startswith("I;16") and kind in LOSSY:
+        said.append("the photo has 16 bits a channel, the edited file 8; .png or .tif keeps them")
+    if own is not None and own.mode == "CMYK":
+        said.append("the photo's colours are CMYK, the edited file's RGB")
+    if kind in ("JPEG", "GIF") and _is_clear(photo):
+        said.append(f"{kind} holds no transparency: it becomes white; .png, .webp or .tif keeps it")
+    if 0x0404 in open_header(photo.file).info.get("photoshop", {}):
+        said.append("the photo's IPTC data are not kept")
+    return said
+
+
+def _is_clear(photo: Photo) -> bool:
+    """Tell whether some of a photo's pixels let what is behind them through."""
+    own = photo.own
+    return own is not None and own.has_transparency_data and own.convert("RGBA").getextrema()[3][0] < 255
 
 
 def loses_depth(photo: Photo) -> bool:

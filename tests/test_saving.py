@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from seghgan_tf.photos import read
-from seghgan_tf.saving import SOURCE_TYPE, encoded, kind_of
+from seghgan_tf.saving import LOSSY, SOURCE_TYPE, encoded, kind_of, losses
 from tests.photo_files import GREY, ODD, SMOOTH, oriented, saved
 
 
@@ -146,3 +146,27 @@ def test_an_unknown_ending_is_refused():
     assert kind_of("a.TIFF") == "TIFF"
     with pytest.raises(ValueError, match=r"must end in \.png, .*Received: a.xyz"):
         kind_of("a.xyz")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", *LOSSY])
+@pytest.mark.parametrize("name", ODD)
+def test_what_a_file_does_not_hold_is_said(name, kind):
+    """Of each odd photo in each kind of file: depth, transparency, CMYK."""
+    photo, lossy = read(ODD[name][0]), kind in LOSSY
+    words = {
+        "the edited file 8": name == "16-bit colour png" or (name.startswith("16-bit grey") and lossy),
+        "no transparency": name.startswith("cut-out") and kind in ("JPEG", "GIF"),
+        "CMYK": name == "cmyk",
+        "lossy": False,
+    }
+    said = losses(photo, kind, limited=False)
+    assert {word: sum(word in one for one in said) for word in words} == {word: int(so) for word, so in words.items()}
+    assert losses(photo, kind, limited=True)[lossy:] == said
+
+
+def test_lost_iptc_data_are_said():
+    caption = b"\x1c\x02\x78\x00\x04mine"
+    block = b"Photoshop 3.0\x008BIM\x04\x04\x00\x00" + struct.pack(">I", len(caption)) + caption + b"\0"
+    segment = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
+    photo = read(saved(Image.fromarray(SMOOTH), "JPEG", extra=segment))
+    assert losses(photo, "PNG", limited=False) == ["the photo's IPTC data are not kept"]

@@ -1,6 +1,5 @@
 """What is asked of a photo, from a command's words to an edited file: one edit, a sheet of emotions, a sequence."""
 
-import io
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -11,7 +10,7 @@ from PIL import Image, ImageDraw
 from seghgan_tf.editing import Editor, Face
 from seghgan_tf.expressions import EMOTION_AUS, parse_au
 from seghgan_tf.photos import Photo, Pixels, read, to_png
-from seghgan_tf.saving import KINDS, encoded, kind_of, marked_packet
+from seghgan_tf.saving import KINDS, encoded, kind_of, moving
 
 TILE = 320
 """Longest side in pixels of a picture on a sheet."""
@@ -100,7 +99,9 @@ def edited_file(editor: Editor, photo: Photo, settings: Settings, out: Path) -> 
     if settings.sequence:
         steps = [i / max(settings.sequence - 1, 1) for i in range(settings.sequence)]
         frames = [_changed(editor, photo, faces, settings, settings.wish, step) for step in steps]
-        return _moving(frames, out, settings), faces
+        there_and_back = [Image.fromarray(frame) for frame in (*frames, *frames[-2:0:-1])]
+        kind = out.suffix[1:].upper()
+        return moving(there_and_back, kind, quality=settings.quality, mark=settings.mark), faces
     kind = (
         (photo.format.upper() if photo.format.upper() in KINDS.values() else "PNG") if str(out) == "-" else kind_of(out)
     )
@@ -144,17 +145,3 @@ def _sheet(editor: Editor, photo: Photo, faces: list[Face], settings: Settings) 
         canvas.paste(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0), place)
         draw.text((place[0], place[1] + size[1] + 4), name, fill="black", font_size=16)
     return canvas
-
-
-def _moving(frames: list[Pixels], out: Path, settings: Settings) -> bytes:
-    """Encode frames there and back as an endless GIF or WebP, each 80 ms."""
-    images = [Image.fromarray(frame) for frame in (*frames, *frames[-2:0:-1])]
-    options: dict[str, object] = {"save_all": True, "append_images": images[1:], "duration": 80, "loop": 0}
-    buffer = io.BytesIO()
-    if out.suffix.lower() == ".gif":
-        comment = {"comment": marked_packet(b"")} if settings.mark else {}
-        images[0].save(buffer, "GIF", **options, **comment)
-    else:
-        packet = {"xmp": marked_packet(b"")} if settings.mark else {}
-        images[0].save(buffer, "WEBP", quality=settings.quality, **options, **packet)
-    return buffer.getvalue()

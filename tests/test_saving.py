@@ -8,10 +8,11 @@ import zlib
 import numpy as np
 import pyexiv2
 import pytest
-from PIL import Image
+import tensorflow as tf
+from PIL import Image, ImageSequence
 
 from seghgan_tf.photos import read
-from seghgan_tf.saving import LOSSY, SOURCE_TYPE, encoded, kind_of, losses
+from seghgan_tf.saving import LOSSY, SOURCE_TYPE, encoded, kind_of, losses, moving
 from tests.photo_files import GREY, ODD, SMOOTH, oriented, saved
 
 
@@ -170,3 +171,43 @@ def test_lost_iptc_data_are_said():
     segment = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
     photo = read(saved(Image.fromarray(SMOOTH), "JPEG", extra=segment))
     assert losses(photo, "PNG", limited=False) == ["the photo's IPTC data are not kept"]
+
+
+def gif_applications(file):
+    """Yield a GIF's application extensions by the blocks of GIF's own standard: name, and where its data begin and end."""
+    place = 13 + (3 << (file[10] & 7) + 1 if file[10] & 0x80 else 0)
+    while (sign := file[place]) != 0x3B:
+        named = sign == 0x21 and file[place + 1] == 0xFF
+        if sign == 0x2C:
+            place += 11 + (3 << (file[place + 9] & 7) + 1 if file[place + 9] & 0x80 else 0)
+        else:
+            place += 2
+        name = file[place + 1 : place + 12]
+        start = place = place + 12 if named else place
+        while file[place]:
+            place += 1 + file[place]
+        place += 1
+        if named:
+            yield name, start, place
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_gif_says_by_an_application_extension_that_it_was_edited(count):
+    frames = [Image.fromarray(SMOOTH[:, ::-1] if i % 2 else SMOOTH) for i in range(count)]
+    file, bare = moving(frames, "GIF"), moving(frames, "GIF", mark=False)
+    blocks = {name: file[start:end] for name, start, end in gif_applications(file)}
+    packet = blocks[b"XMP DataXMP"]
+    assert packet.endswith(b"\x01" + bytes(range(255, -1, -1)) + b"\0")
+    assert source_types(packet[:-258]) == [SOURCE_TYPE]
+    assert SOURCE_TYPE.encode() not in bare
+    assert list(blocks) == [b"XMP DataXMP", *(name for name, _, _ in gif_applications(bare))]
+    image = Image.open(io.BytesIO(file))
+    assert image.n_frames == count
+    for decode in (lambda one: tf.io.decode_gif(one).numpy(), frames_of):
+        np.testing.assert_array_equal(decode(file), decode(bare))
+
+
+def frames_of(file):
+    return np.stack(
+        [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(Image.open(io.BytesIO(file)))]
+    )

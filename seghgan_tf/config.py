@@ -12,7 +12,6 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
-    field_validator,
     model_validator,
 )
 
@@ -59,6 +58,8 @@ class ModelConfig(_Settings):
     """Side of the square images, in pixels; a multiple of 16 (of 32 with BiSeNet)."""
     expression_space: str = "aus"
     """`aus`, `emotions`, `va`, or action units joined by commas."""
+    unproven: tuple[str, ...] = ()
+    """Labels that the trained model was not shown to obey; who asks for one by name is refused."""
     regions: Literal["none", "boxes", "frozen", "joint"] = "joint"
     """Global generator only; boxes around the regions; soft masks; soft masks through which the GAN trains the segmenter."""
     generator: Literal["field", "paint"] = "field"
@@ -105,11 +106,11 @@ class ModelConfig(_Settings):
         losses = values.get("losses", {})
         return {**values, "losses": {"expression": 1.0, **losses} if isinstance(losses, Mapping) else losses}
 
-    @field_validator("expression_space")
-    @classmethod
-    def _known_space(cls, spec: str) -> str:
-        expression_space(spec)
-        return spec
+    @model_validator(mode="after")
+    def _known_labels(self) -> Self:
+        if strange := sorted(set(self.unproven) - set(self.space.labels)):
+            raise ValueError(f"`unproven` must name labels of `expression_space`. Received: {', '.join(strange)}")
+        return self
 
     @classmethod
     def from_stored(cls, values: Mapping[str, Any]) -> Self:
@@ -127,7 +128,7 @@ class ModelConfig(_Settings):
     @property
     def space(self) -> ExpressionSpace:
         """The expression space that `expression_space` names."""
-        return expression_space(self.expression_space)
+        return expression_space(self.expression_space)._replace(unproven=self.unproven)
 
 
 class AugmentConfig(_Settings):

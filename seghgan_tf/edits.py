@@ -55,6 +55,7 @@ class Wish(NamedTuple):
             return self._replace(values=editor.space.emotion(self.emotion))
         if self.other:
             return self._replace(values=editor.analyze(self.other.read_bytes()))
+        editor.space.check_proven(self.values)
         return self
 
     def of(self, face: Face, share: float = 1.0) -> dict[str, float]:

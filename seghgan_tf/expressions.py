@@ -48,6 +48,7 @@ class ExpressionSpace(NamedTuple):
     """What a vector of expression means: `labels` in order, each in [`low`, `high`]; `one_hot` if they exclude each other.
 
     `scale` is how many of the user's units one unit of the vector is: 5 for action units (asked as 0..5, stored as 0..1).
+    `unproven` labels are ones that a model was not shown to obey: emotions hold them, but nobody may ask for them by name.
     """
 
     labels: tuple[str, ...]
@@ -55,6 +56,7 @@ class ExpressionSpace(NamedTuple):
     high: float
     one_hot: bool
     scale: float
+    unproven: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -80,6 +82,18 @@ class ExpressionSpace(NamedTuple):
                     f"`{label}` must be between {self.low * self.scale:g} and {self.high * self.scale:g}. Received: {value:g}"
                 )
         return [values.get(label, 0.0) / self.scale for label in self.labels]
+
+    def check_proven(self, values: Mapping[str, float]) -> None:
+        """Raise ValueError where values asked for by name move a label that the model was not shown to obey.
+
+        >>> expression_space("AU05,AU12")._replace(unproven=("AU05",)).check_proven({"AU12": 3.0})
+        """
+        refused = [label for label, value in values.items() if value and label in self.unproven]
+        if refused:
+            proven = ", ".join(label for label in self.labels if label not in self.unproven)
+            raise ValueError(
+                f"`expression` must name labels that this model was shown to obey, which are {proven}. Received: {', '.join(refused)}"
+            )
 
     def emotion(self, name: str) -> dict[str, float]:
         """Return an emotion as a value for every label, in the user's units; neutral is 0 for every action unit.
@@ -129,11 +143,13 @@ class ExpressionSpace(NamedTuple):
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ExpressionSpace":
         """Return the space that `to_json` wrote."""
-        return cls(tuple(values["labels"]), values["low"], values["high"], values["one_hot"], values["scale"])
+        unproven = tuple(values.get("unproven", ()))
+        return cls(tuple(values["labels"]), values["low"], values["high"], values["one_hot"], values["scale"], unproven)
 
     def to_json(self) -> dict[str, object]:
         """Return the space as plain values, the form stored with data and models."""
-        return self._asdict() | {"labels": list(self.labels)}
+        values = self._asdict() | {"labels": list(self.labels), "unproven": list(self.unproven)}
+        return values if self.unproven else {name: values[name] for name in self._fields if name != "unproven"}
 
 
 SPACES = {

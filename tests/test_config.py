@@ -52,6 +52,12 @@ def test_a_wrong_value_is_refused(setting, value):
         ModelConfig.model_validate({"segmenter": "unet", setting: value})
 
 
+def test_unproven_labels_are_some_of_the_models():
+    assert ModelConfig(unproven=("AU05",)).space.unproven == ("AU05",)
+    with pytest.raises(ValueError, match=r"`unproven` must name labels.*AU12"):
+        ModelConfig(expression_space="AU05,AU06", unproven=("AU12",))
+
+
 def test_a_configuration_survives_its_json():
     config = read_config("faces-128")
     assert Config.model_validate_json(config.model_dump_json()) == config

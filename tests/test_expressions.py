@@ -2,7 +2,7 @@
 
 import pytest
 
-from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS, expression_space, parse_au
+from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS, ExpressionSpace, expression_space, parse_au
 from seghgan_tf.regions import CLASSES, mirrored_classes
 
 
@@ -25,6 +25,16 @@ def test_an_emotion_sets_every_label_of_a_space_that_can_show_it():
     for space, name in (("AU12", "happy"), ("va", "neutral"), ("emotions", "AU12"), ("aus", "bored")):
         with pytest.raises(ValueError, match="`emotion` must be one"):
             expression_space(space).emotion(name)
+
+
+def test_a_label_that_was_not_shown_to_be_obeyed_is_refused_by_name_and_serves_emotions():
+    space = expression_space("aus")._replace(unproven=("AU05", "AU14"))
+    space.check_proven({"AU12": 3.0, "AU05": 0.0})
+    with pytest.raises(ValueError, match=r"AU04, AU06.*Received: AU05"):
+        space.check_proven({"AU12": 3.0, "AU05": 1.0})
+    assert space.emotion("surprised")["AU05"] == 3.5
+    assert ExpressionSpace.from_json(space.to_json()) == space
+    assert "unproven" not in expression_space("aus").to_json()
 
 
 def test_vectors_store_a_fifth_of_an_intensity():

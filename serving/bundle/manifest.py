@@ -23,6 +23,7 @@ class _Expression(BaseModel):
     high: FiniteFloat
     scale: FiniteFloat
     one_hot: bool
+    unproven: list[str] = []
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:

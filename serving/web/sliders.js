@@ -21,7 +21,7 @@ export class Sliders {
     root.replaceChildren();
     const ordered = [...Object.keys(this.units), ...space.labels.filter((label) => !(label in this.units))];
     for (const region of space.one_hot ? [] : [...model.regions, "expression"]) {
-      const labels = ordered.filter((label) => (this.units[label]?.region ?? "expression") === region);
+      const labels = ordered.filter((label) => (this.units[label]?.region ?? "expression") === region && !space.unproven?.includes(label));
       if (labels.length) {
         root.append(html("fieldset", {}, html("legend", { textContent: capital(region) }), ...labels.map((label) => this.#row(label, changed))));
       }

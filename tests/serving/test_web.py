@@ -236,6 +236,23 @@ def bare(route):
     route.fulfill(json=manifest)
 
 
+def test_a_unit_that_the_model_was_not_shown_to_obey_has_no_slider(page, face):
+    page.route("**/manifest.json", lambda route: unproven(route))
+    page.reload()
+    page.locator("#slider-AU12").wait_for(state="attached")
+    assert page.locator("#slider-AU26").count() == 0
+    load(page, face)
+    slide(page, "AU12", 5)
+    assert (downloaded(page) != face).any()
+    assert page.problems == []
+
+
+def unproven(route):
+    manifest = route.fetch().json()
+    manifest["model"]["expression"]["unproven"] = ["AU26"]
+    route.fulfill(json=manifest)
+
+
 def test_parts_of_the_face_are_shown_with_a_legend(page, face):
     load(page, face)
     page.locator("#show-overlay").check()

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from seghgan_tf.xmp import STALE, without
+
 Pixels = NDArray[np.uint8]
 
 MIN_SIDE, MAX_PIXELS = 16, 50_000_000
@@ -68,8 +70,8 @@ class Photo:
     `rgb` is upright sRGB, transparent parts on white; `pixels` (H, W, 3) are the same. `size` is the width and height of the
     upright photo, `rgb`'s own unless it was reduced; `orientation` is the EXIF tag, 1 to 8, by which it was turned. `file` is
     the file it came from and `format` what kind it is, as "jpeg". `plain` tells whether TensorFlow's decoders read the file to
-    these pixels. `own` is the upright picture in the file's own colours and depth, where these are not the pixels. `exif` asks
-    for no turn and holds no small picture; `profile` and `xmp` are as the file has them.
+    these pixels. `own` is the upright picture in the file's own colours and depth, where these are not the pixels. `exif` and
+    `xmp` ask for no turn and hold no small picture; `profile` is as the file has it.
     """
 
     rgb: Image.Image
@@ -230,17 +232,20 @@ def _exif(upright: Image.Image) -> bytes:
     try:
         found, told = upright.getexif(), Image.Exif()
         told.update({tag: value for tag, value in found.items() if tag in _TOLD})
-        for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            if values := found.get_ifd(folder):
-                told.get_ifd(folder).update(values)
-        return told.tobytes() if len(told) or told.get_ifd(ExifTags.IFD.Exif) else b""
+        folders = [folder for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if found.get_ifd(folder)]
+        for folder in folders:
+            told.get_ifd(folder).update(found.get_ifd(folder))
+        if not (len(told) or folders):
+            return b""
+        told[ExifTags.Base.Orientation] = 1
+        return told.tobytes()
     except BROKEN:
         return b""
 
 
 def _xmp(image: Image.Image) -> bytes:
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    return packet.encode() if isinstance(packet, str) else bytes(packet)
+    return without(packet.encode() if isinstance(packet, str) else bytes(packet), *STALE)
 
 
 def _has_plain_bytes(image: Image.Image, file: bytes) -> bool:

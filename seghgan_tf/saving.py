@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin
 
 from seghgan_tf.photos import BROKEN, Photo, Pixels, init_formats, open_header
+from seghgan_tf.xmp import SOURCE_TYPE, marked
 
 KINDS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
@@ -19,18 +20,6 @@ KINDS = {
 LOSSY = ("JPEG", "WEBP", "AVIF", "HEIF", "GIF")
 """Kinds of file in which every pixel may change a little, those outside an edit too; none holds 16 bits a channel."""
 
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-"""The IPTC's word for a photo that a generative model edited."""
-
-_MARK = (
-    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
-    f"<Iptc4xmpExt:DigitalSourceType>{SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType></rdf:Description>"
-).encode()
-_PACKET = (
-    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
-)
-_END = b"</rdf:RDF>"
 _GIF_XMP = b"\x21\xff\x0bXMP DataXMP"
 
 
@@ -65,9 +54,8 @@ def encoded(
     options: dict[str, Any] = {"exif": photo.exif} if told and photo.exif else {}
     if photo.profile and _fits(photo.profile, image):
         options["icc_profile"] = photo.profile
-    packet = photo.xmp if told and _END in photo.xmp else b""
-    if mark:
-        packet = marked_packet(packet)
+    packet = photo.xmp if told else b""
+    packet = marked(packet) if mark else packet
     if kind == "PNG":
         options |= {"pnginfo": _png_texts(packet, mark), "compress_level": 4}
     elif kind == "TIFF":
@@ -84,11 +72,6 @@ def encoded(
     return buffer.getvalue()
 
 
-def marked_packet(packet: bytes) -> bytes:
-    """Return an XMP packet, a new one where it is empty, that says that a generative model edited the picture."""
-    return (packet or _PACKET).replace(_END, _MARK + _END, 1)
-
-
 def moving(frames: list[Image.Image], kind: str, *, quality: int = 95, mark: bool = True) -> bytes:
     """Encode frames as an endless GIF or WebP, each shown 80 ms; `mark` says in XMP that a generative model edited them.
 
@@ -97,11 +80,11 @@ def moving(frames: list[Image.Image], kind: str, *, quality: int = 95, mark: boo
     """
     options: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": 80, "loop": 0}
     if kind == "WEBP":
-        options |= {"quality": quality} | ({"xmp": marked_packet(b"")} if mark else {})
+        options |= {"quality": quality} | ({"xmp": marked(b"")} if mark else {})
     buffer = io.BytesIO()
     frames[0].save(buffer, kind, **options)
     file = buffer.getvalue()
-    return _with_gif_xmp(file, marked_packet(b"")) if mark and kind == "GIF" else file
+    return _with_gif_xmp(file, marked(b"")) if mark and kind == "GIF" else file
 
 
 def _with_gif_xmp(file: bytes, packet: bytes) -> bytes:

@@ -134,6 +134,75 @@ def test_the_mark_joins_what_the_photo_says_already():
     assert b"mine" not in encoded(photo, photo.pixels, "JPEG", told=False)
 
 
+PACKET = (
+    '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="uuid:4f" '
+    'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+    'xmlns:iptc="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" dc:source="mine"{}>{}</rdf:Description></rdf:RDF></x:xmpmeta>'
+    '<?xpacket end="w"?>'
+)
+CAPTURE = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
+CLAIMS = {
+    "attribute": (f' iptc:DigitalSourceType="{CAPTURE}"', ""),
+    "single quotes": (f"\n  iptc:DigitalSourceType = '{CAPTURE}'", ""),
+    "element": ("", f"<iptc:DigitalSourceType>{CAPTURE}</iptc:DigitalSourceType>"),
+    "resource": ("", f'<iptc:DigitalSourceType rdf:resource="{CAPTURE}"/>'),
+    "none": ("", ""),
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_photo_that_says_how_it_was_made_is_marked_once_and_stays_so(kind, claim):
+    packet = PACKET.format(*CLAIMS[claim]).encode()
+    photo = read(saved(Image.fromarray(SMOOTH), "JPEG", xmp=packet))
+    for _ in range(3):
+        file = encoded(photo, photo.pixels, kind)
+        assert source_types(xmp_of(file, kind)) == [SOURCE_TYPE]
+        with pyexiv2.ImageData(file) as picture:
+            told = picture.read_xmp()
+        assert told["Xmp.iptcExt.DigitalSourceType"] == SOURCE_TYPE
+        assert told["Xmp.dc.source"] == "mine"
+        assert CAPTURE.encode() not in file
+        length, photo = len(photo.xmp), read(file)
+    assert len(photo.xmp) == length
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("form", [(' tiff:Orientation="6"', ""), ("", "<tiff:Orientation>6</tiff:Orientation>")])
+@pytest.mark.parametrize(("asked", "turned"), [(None, True), (1, False), (6, True), (8, True)])
+def test_an_edited_photo_asks_nobody_to_turn_it_again(kind, form, asked, turned):
+    """By EXIF, by XMP or by both; EXIF goes first, as with Pillow."""
+    exif = {} if asked is None else {"exif": oriented(asked)}
+    photo = read(saved(Image.fromarray(SMOOTH), "JPEG", quality=95, xmp=PACKET.format(*form).encode(), **exif))
+    assert photo.pixels.shape == ((64, 48, 3) if turned else (48, 64, 3))
+    file = encoded(photo, photo.pixels, kind)
+    again = read(file)
+    assert again.orientation == 1
+    assert again.pixels.shape == photo.pixels.shape
+    with pyexiv2.ImageData(file) as picture:
+        assert "Xmp.tiff.Orientation" not in picture.read_xmp()
+        assert picture.read_xmp()["Xmp.dc.source"] == "mine"
+        if asked is not None and kind != "AVIF":  # which takes the turn out of EXIF
+            assert picture.read_exif()["Exif.Image.Orientation"] == "1"
+
+
+def test_a_small_picture_inside_xmp_goes():
+    small = "<xmpGImg:image xmlns:xmpGImg='http://ns.adobe.com/xap/1.0/g/img/'>/9j/4AAQ</xmpGImg:image>"
+    photo = read(saved(Image.fromarray(SMOOTH), "JPEG", xmp=PACKET.format("", small).encode()))
+    file = encoded(photo, photo.pixels, "JPEG")
+    assert b"4AAQ" not in file
+    assert seen_by_exiv2(file) == SOURCE_TYPE
+
+
+def test_a_place_alone_is_kept():
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[1] = "N"
+    photo = read(saved(Image.fromarray(SMOOTH), "JPEG", exif=exif))
+    kept = Image.open(io.BytesIO(encoded(photo, photo.pixels, "JPEG"))).getexif()
+    assert kept.get_ifd(0x8825) == {1: "N"}
+
+
 def test_the_small_picture_inside_exif_goes():
     exif = oriented(1)
     exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"

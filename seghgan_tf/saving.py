@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from seghgan_tf.photos import BROKEN, Photo, Pixels, init_formats, open_header
 from seghgan_tf.xmp import SOURCE_TYPE, marked
@@ -20,6 +20,14 @@ KINDS = {
 LOSSY = ("JPEG", "WEBP", "AVIF", "HEIF", "GIF")
 """Kinds of file in which every pixel may change a little, those outside an edit too; none holds 16 bits a channel."""
 
+SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768, "GIF": 65_535}
+"""The most pixels a side of a kind of file; the others hold any photo that is read."""
+
+_SEGMENT = 65_533
+"""The most bytes in a segment of a JPEG."""
+
+_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+_XMP_NAME = len(b"http://ns.adobe.com/xap/1.0/\0")
 _GIF_XMP = b"\x21\xff\x0bXMP DataXMP"
 
 
@@ -37,6 +45,21 @@ def kind_of(path: Path | str) -> str:
     return kind
 
 
+def check_sides(size: tuple[int, int], kind: str) -> None:
+    """Raise ValueError where a picture of this width and height is too large for a kind of file.
+
+    >>> check_sides((16_384, 100), "WEBP")
+    Traceback (most recent call last):
+    ValueError: `out` must be a .png or .tif because WEBP holds at most 16383 px a side. Received: a picture of 16384 x 100 px
+    """
+    most = SIDES.get(kind, max(size))
+    if max(size) > most:
+        raise ValueError(
+            f"`out` must be a .png or .tif because {kind} holds at most {most} px a side. "
+            f"Received: a picture of {size[0]} x {size[1]} px"
+        )
+
+
 def encoded(
     photo: Photo, pixels: Pixels, kind: str = "PNG", *, quality: int = 95, told: bool = True, mark: bool = True
 ) -> bytes:
@@ -44,17 +67,19 @@ def encoded(
 
     `pixels` (H, W, 3) are the photo's upright sRGB pixels after the edit; where they did not change, the photo's own
     values stay, in its own colours and depth as far as `kind` can hold them. Its colour profile is kept, and with `told`
-    its EXIF and XMP data. `mark` says in XMP, in a PNG as a text too, that a generative model edited it.
+    its EXIF and XMP data, as far as `losses` does not say otherwise. `mark` says in XMP, in a PNG as a text too, that a
+    generative model edited it. Raises ValueError as `check_sides` does.
     """
+    check_sides(photo.size, kind)
     image = own_colors(photo, pixels)
     if kind in LOSSY and image.mode == "I;16":
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     if kind == "JPEG" and image.mode in ("RGBA", "LA"):
         image = Image.fromarray(pixels).convert("L" if image.mode == "LA" else "RGB")
-    options: dict[str, Any] = {"exif": photo.exif} if told and photo.exif else {}
+    exif, packet = _carried(photo, kind) if told else (b"", b"")
+    options: dict[str, Any] = {"exif": exif} if exif else {}
     if photo.profile and _fits(photo.profile, image):
         options["icc_profile"] = photo.profile
-    packet = photo.xmp if told else b""
     packet = marked(packet) if mark else packet
     if kind == "PNG":
         options |= {"pnginfo": _png_texts(packet, mark), "compress_level": 4}
@@ -63,7 +88,10 @@ def encoded(
         tags.load(options.pop("exif", b"") or b"Exif\0\0")
         if packet:
             tags[700] = packet
-        options |= {"compression": "tiff_deflate", "exif": tags}
+        folders = any(
+            map(tags.get_ifd, _FOLDERS)
+        )  # which Pillow writes into a TIFF as it is, and not into a packed one
+        options |= {"compression": None if folders else "tiff_deflate", "exif": tags}
     else:
         options |= {"quality": quality} | ({"xmp": packet} if packet else {})
         options |= {"subsampling": 0} if kind == "JPEG" else {}
@@ -78,6 +106,7 @@ def moving(frames: list[Image.Image], kind: str, *, quality: int = 95, mark: boo
     >>> moving([Image.new("RGB", (16, 16), color) for color in ("red", "blue")], "GIF")[:6]
     b'GIF89a'
     """
+    check_sides(frames[0].size, kind)
     options: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": 80, "loop": 0}
     if kind == "WEBP":
         options |= {"quality": quality} | ({"xmp": marked(b"")} if mark else {})
@@ -115,6 +144,12 @@ def losses(photo: Photo, kind: str, limited: bool) -> list[str]:
         said.append(f"{kind} holds no transparency: it becomes white; .png, .webp or .tif keeps it")
     if 0x0404 in open_header(photo.file).info.get("photoshop", {}):
         said.append("the photo's IPTC data are not kept")
+    exif, packet = _carried(photo, kind)
+    if packet != photo.xmp:
+        said.append(f"the photo's XMP data are too long for {kind}: they are not kept")
+    if exif != photo.exif:
+        what = "the camera maker's note in the photo's EXIF data is" if exif else "the photo's EXIF data are"
+        said.append(f"{what} too long for {kind}: not kept")
     return said
 
 
@@ -172,6 +207,20 @@ def _grey(own: Image.Image, change: NDArray[np.int32], changed: NDArray[np.bool_
     values = np.asarray(own if deep else own.convert("L")).astype(np.int32)
     step, most, kind = (257, 65535, np.uint16) if deep else (1, 255, np.uint8)
     return Image.fromarray(np.clip(values + np.where(changed, change * step, 0), 0, most).astype(kind))
+
+
+def _carried(photo: Photo, kind: str) -> tuple[bytes, bytes]:
+    """Return a photo's EXIF data and XMP packet, less what a JPEG cannot hold: first the camera maker's note, a packet as a whole."""
+    exif, packet = photo.exif, photo.xmp
+    if kind == "JPEG" and len(marked(packet)) > _SEGMENT - _XMP_NAME:
+        packet = b""
+    if kind == "JPEG" and len(exif) > _SEGMENT:
+        tags = Image.Exif()
+        tags.load(exif)
+        tags.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.Base.MakerNote, None)
+        exif = tags.tobytes()
+        exif = exif if len(exif) <= _SEGMENT else b""
+    return exif, packet
 
 
 def _fits(profile: bytes, image: Image.Image) -> bool:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image, ImageSequence
 
 from seghgan_tf.photos import read
-from seghgan_tf.saving import LOSSY, SOURCE_TYPE, encoded, kind_of, losses, moving
+from seghgan_tf.saving import LOSSY, SIDES, SOURCE_TYPE, check_sides, encoded, kind_of, losses, moving
 from tests.photo_files import GREY, ODD, SMOOTH, oriented, saved
 
 
@@ -195,12 +195,28 @@ def test_a_small_picture_inside_xmp_goes():
     assert seen_by_exiv2(file) == SOURCE_TYPE
 
 
-def test_a_place_alone_is_kept():
-    exif = Image.Exif()
-    exif.get_ifd(0x8825)[1] = "N"
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize(("time", "place"), [(True, True), (True, False), (False, True)])
+def test_what_a_camera_tells_of_time_and_place_is_kept(kind, time, place):
+    """Either alone too, beside no tag of the first folder."""
+    exif = oriented(6) if time and place else Image.Exif()
+    taken = {0x9003: "2026:01:02 03:04:05", 0x829A: 0.005, 0x927C: b"a maker's note"} if time else {}
+    where = {1: "N", 2: (48.0, 12.0, 30.5)} if place else {}
+    for folder, values in ((0x8769, taken), (0x8825, where)):
+        if values:
+            exif.get_ifd(folder).update(values)
     photo = read(saved(Image.fromarray(SMOOTH), "JPEG", exif=exif))
-    kept = Image.open(io.BytesIO(encoded(photo, photo.pixels, "JPEG"))).getexif()
-    assert kept.get_ifd(0x8825) == {1: "N"}
+    file = encoded(photo, photo.pixels, kind)
+    again = Image.open(io.BytesIO(file))
+    np.testing.assert_array_equal(np.asarray(again), photo.pixels) if kind in ("PNG", "TIFF") else again.load()
+    kept = again.getexif()
+    assert dict(kept.get_ifd(0x8769)) == taken
+    assert dict(kept.get_ifd(0x8825)) == where
+    assert kept.get(0x010F) == ("a camera" if time and place else None)
+    with pyexiv2.ImageData(file) as picture:
+        assert picture.read_exif().get("Exif.Photo.DateTimeOriginal") == taken.get(0x9003)
+        assert picture.read_exif().get("Exif.GPSInfo.GPSLatitudeRef") == where.get(1)
+    assert seen_by_exiv2(file) == SOURCE_TYPE
 
 
 def test_the_small_picture_inside_exif_goes():
@@ -280,3 +296,43 @@ def frames_of(file):
     return np.stack(
         [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(Image.open(io.BytesIO(file)))]
     )
+
+
+def test_data_too_long_for_a_jpeg_go_with_a_word():
+    long = PACKET.format("", f"<dc:format>{'x' * 65_600}</dc:format>").encode()
+    photo = read(saved(Image.fromarray(SMOOTH), "WEBP", xmp=long, exif=oriented(1)))
+    said = ["the photo's XMP data are too long for JPEG: they are not kept"]
+    assert losses(photo, "JPEG", limited=False) == said
+    file = encoded(photo, photo.pixels, "JPEG")
+    assert seen_by_exiv2(file) == SOURCE_TYPE
+    assert b"mine" not in file
+    assert Image.open(io.BytesIO(file)).getexif()[0x010F] == "a camera"
+    for kind in ("PNG", "WEBP", "TIFF", "AVIF"):
+        assert b"mine" in encoded(photo, photo.pixels, kind)
+        assert losses(photo, kind, limited=False) == []
+
+
+@pytest.mark.parametrize(("tag", "kept"), [(0x927C, True), (0x9286, False)])
+def test_exif_too_long_for_a_jpeg_loses_its_makers_note_first(tag, kept):
+    exif = oriented(1)
+    exif.get_ifd(0x8769).update({0x9003: "2026:01:02 03:04:05", tag: b"n" * 66_000})
+    photo = read(saved(Image.fromarray(SMOOTH), exif=exif))
+    found = Image.open(io.BytesIO(encoded(photo, photo.pixels, "JPEG"))).getexif()
+    assert found.get_ifd(0x8769) == ({0x9003: "2026:01:02 03:04:05"} if kept else {})
+    assert found.get(0x010F) == ("a camera" if kept else None)
+    start = "the camera maker's note in the photo's EXIF data is" if kept else "the photo's EXIF data are"
+    assert losses(photo, "JPEG", limited=False) == [f"{start} too long for JPEG: not kept"]
+    for kind in ("PNG", "WEBP", "TIFF", "AVIF"):
+        assert len(read(encoded(photo, photo.pixels, kind)).exif) > 66_000
+        assert losses(photo, kind, limited=False) == []
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", *SIDES])
+def test_a_photo_longer_than_a_file_can_be_is_refused_and_the_longest_is_written(kind):
+    longest = SIDES.get(kind, 70_000)
+    photo = read(saved(Image.new("L", (longest, 16), 90)))
+    file = moving([photo.rgb], kind) if kind == "GIF" else encoded(photo, photo.pixels, kind)
+    assert read(file).size == (longest, 16)
+    if kind in SIDES:
+        with pytest.raises(ValueError, match=f"because {kind} holds at most {SIDES[kind]} px a side"):
+            check_sides((100, SIDES[kind] + 1), kind)

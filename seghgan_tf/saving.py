@@ -27,7 +27,7 @@ _SEGMENT = 65_533
 """The most bytes in a segment of a JPEG."""
 
 _FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-_XMP_NAME = len(b"http://ns.adobe.com/xap/1.0/\0")
+_XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
 _GIF_XMP = b"\x21\xff\x0bXMP DataXMP"
 
 
@@ -212,7 +212,7 @@ def _grey(own: Image.Image, change: NDArray[np.int32], changed: NDArray[np.bool_
 def _carried(photo: Photo, kind: str) -> tuple[bytes, bytes]:
     """Return a photo's EXIF data and XMP packet, less what a JPEG cannot hold: first the camera maker's note, a packet as a whole."""
     exif, packet = photo.exif, photo.xmp
-    if kind == "JPEG" and len(marked(packet)) > _SEGMENT - _XMP_NAME:
+    if kind == "JPEG" and len(marked(packet)) > _SEGMENT - len(_XMP_NAME):
         packet = b""
     if kind == "JPEG" and len(exif) > _SEGMENT:
         tags = Image.Exif()
@@ -250,3 +250,22 @@ def _png_texts(packet: bytes, mark: bool) -> PngImagePlugin.PngInfo:
     if mark:
         texts.add_text("Comment", f"Edited by a generative model (SegHGAN-TF): {SOURCE_TYPE}")
     return texts
+
+
+def with_mark(file: bytes) -> bytes:
+    """Return a PNG or JPEG that carries no XMP with the mark of an edited picture; what holds its pixels stays as it is.
+
+    >>> from seghgan_tf.photos import to_png
+    >>> SOURCE_TYPE.encode() in with_mark(to_png(np.zeros((16, 16, 3), np.uint8)))
+    True
+    """
+    packet, made = marked(b""), io.BytesIO()
+    if file.startswith(b"\x89PNG"):
+        place = 33  # behind the signature and the first chunk
+        for kind, body, _ in _png_texts(packet, mark=True).chunks:
+            PngImagePlugin.putchunk(made, kind, body)
+    else:
+        place = 4 + int.from_bytes(file[4:6]) if file[2:4] == b"\xff\xe0" else 2  # JFIF's own segment stays the first
+        body = _XMP_NAME + packet
+        made.write(b"\xff\xe1" + (len(body) + 2).to_bytes(2) + body)
+    return file[:place] + made.getvalue() + file[place:]

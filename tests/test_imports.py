@@ -31,6 +31,7 @@ GROUND = (
     "seghgan_tf.regions",
     "seghgan_tf.expressions",
     "seghgan_tf.photos",
+    "seghgan_tf.saving",
     "seghgan_tf.frames",
     "seghgan_tf.quiet",
 )

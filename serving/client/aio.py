@@ -164,7 +164,7 @@ class AsyncSegHGANClient:
         """Return the image with another expression, in the kind it was given: bytes, PIL image or array.
 
         `expression` is the absolute target. `regions` limits what may change (None: everything). File bytes come back
-        as PNG, as JPEG where `jpeg_quality` is 1 to 100.
+        as PNG, as JPEG where `jpeg_quality` is 1 to 100, with the mark of an edited picture (`seghgan_tf.saving.with_mark`).
         """
         return (await self._edit([image], expression, regions, **options))[0]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seghgan_tf import photos
+from seghgan_tf import photos, saving
 from seghgan_tf.regions import region_limits
 from serving.client.talk import Served
 
@@ -100,14 +100,16 @@ class EditInputs:
         return "serving_default", {"image": stacked, **asked}, ["edited"]
 
     def results(self, outputs: Mapping[str, np.ndarray]) -> list[Any]:
-        """Return the edited images in the kind of those that were sent."""
+        """Return the edited images in the kind of those that were sent; files with the mark of an edited picture."""
         (edited,) = outputs.values()
         return [_like(image, one) for image, one in zip(self.images, edited, strict=True)]
 
 
 def _like(image: Image, edited: Any) -> Any:
-    if not hasattr(image, "save"):
+    if not is_photo(image):
         return edited
+    if not hasattr(image, "save"):
+        return saving.with_mark(edited)
     from PIL import Image as Pillow
 
     return Pillow.open(io.BytesIO(edited)).convert("RGB")

@@ -14,10 +14,12 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pyexiv2
 import pytest
 from fake_export import write_export
 from PIL import Image
 
+from seghgan_tf.saving import SOURCE_TYPE
 from serving.client import AsyncSegHGANClient, Retry, SegHGANClient, talk
 from serving.client.errors import ClientError, InvalidRequest, ModelNotFound, ServerBusy, ServerUnavailable
 from serving.server.servable import Endpoint
@@ -61,6 +63,27 @@ def test_pil_images_and_files_keep_their_own_size(client: SegHGANClient) -> None
     assert as_png.startswith(b"\x89PNG")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(as_png))), photo + 64)
     assert client.edit(png(photo), FULL, jpeg_quality=90).startswith(b"\xff\xd8\xff")
+
+
+def test_an_edited_file_says_so_inside_and_keeps_the_servers_pixels(client: SegHGANClient, face: np.ndarray) -> None:
+    inputs = {"image_bytes": np.array([png(face)], object), "expression": np.ones((1, 3), np.float32)}
+    inputs |= {"regions": np.array([[1, 0, 0, 0]], np.float32), "frames": np.zeros((1, 2, 3), np.float32)}
+    for quality in (0, 90):
+        asked = inputs | {"jpeg_quality": np.array([quality], np.int32)}
+        bare = bytes(client.predict("edit_bytes", asked).outputs["edited_bytes"][0])
+        edited = client.edit(png(face), FULL, jpeg_quality=quality)
+        (again,) = client.edit_many([bytearray(png(face))], FULL, jpeg_quality=quality)
+        assert edited == again
+        assert [digital_source(file) for file in (bare, edited)] == [None, SOURCE_TYPE]
+        assert edited.startswith(b"\xff\xd8\xff" if quality else b"\x89PNG")
+        assert edited.endswith(bare[33:])
+        np.testing.assert_array_equal(*(Image.open(io.BytesIO(file)) for file in (bare, edited)))
+
+
+def digital_source(file: bytes) -> str | None:
+    """Return what another program reads in a file of how its picture came about."""
+    with pyexiv2.ImageData(file) as picture:
+        return picture.read_xmp().get("Xmp.iptcExt.DigitalSourceType")
 
 
 def test_segment_and_analyze(client: SegHGANClient, face: np.ndarray) -> None:

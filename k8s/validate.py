@@ -32,7 +32,8 @@ BIN = Path(sysconfig.get_path("scripts"))
 VERSIONS = tuple(f"1.{minor}" for minor in range(31, 38))
 TARGETS = (
     "cluster",
-    *(f"overlays/{name}" for name in ("dev", "dev-tls", "staging", "prod-cpu", "prod-cpu-tls", "prod-gpu", "canary")),
+    *(f"overlays/{name}" for name in ("dev", "dev-tls", "staging", "prod-cpu", "prod-cpu-tls", "prod-gpu")),
+    *(f"overlays/{name}" for name in ("canary", "canary-tls")),
     "kserve",
     *(
         f"training/{name}"

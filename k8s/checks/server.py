@@ -179,4 +179,14 @@ def _labels(resources: list[Resource]) -> Iterator[str]:
             yield f"{deployment['metadata']['name']}: readiness asks for label {found.group(1)}, which models.config does not have"
 
 
-CHECKS = (_server, _memory, _labels, _spread)
+def _alike(resources: list[Resource]) -> Iterator[str]:
+    """Yield the servers without TLS beside others with it: clients reach both through the same Services."""
+    plain = {
+        one["metadata"]["name"]: "tls_cert" not in flags(one["spec"]["template"]["spec"]["containers"][0])
+        for one in servers(resources)
+    }
+    if not all(plain.values()):
+        yield from (f"{name}: speaks plain text beside servers with TLS" for name, bare in plain.items() if bare)
+
+
+CHECKS = (_server, _memory, _labels, _spread, _alike)

@@ -70,7 +70,7 @@ def test_what_the_pipeline_names_is_stagings(built):
     assert claims | named <= there
 
 
-@pytest.mark.parametrize("target", ["overlays/dev-tls", "overlays/prod-cpu-tls"])
+@pytest.mark.parametrize("target", ["overlays/dev-tls", "overlays/prod-cpu-tls", "overlays/canary-tls"])
 def test_with_tls_nothing_asks_the_rest_port_in_plain_text(built, target):
     resources = built(target)
     server = container(resources)
@@ -81,6 +81,27 @@ def test_with_tls_nothing_asks_the_rest_port_in_plain_text(built, target):
     readiness = server["readinessProbe"]["httpGet"]
     readiness.pop("scheme")
     assert any("must both speak TLS" in one for one in problems(resources))
+
+
+@pytest.mark.parametrize("suffix", ["", "-tls"])
+def test_a_canary_changes_nothing_of_its_fleet_but_the_models_image(built, suffix):
+    before, after = ({key(one): one for one in built(f"overlays/{name}{suffix}")} for name in ("prod-cpu", "canary"))
+    added = {name for kind, name in set(after) - set(before)}
+    assert added == {"seghgan-server-canary"}
+    images = []
+    for resources in (before, after):
+        (model,) = (one for one in spec_of(list(resources.values()))["volumes"] if one["name"] == "model")
+        images.append(model.pop("image")["reference"].split("@")[0])
+    assert images == ["registry.example/seghgan/model:1", "registry.example/seghgan/model:2"]
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_canary_without_tls_beside_a_fleet_with_it_is_seen(built):
+    resources = built("overlays/canary-tls")
+    canary = next(one for one in servers(resources) if one["metadata"]["name"].endswith("-canary"))
+    first = canary["spec"]["template"]["spec"]["containers"][0]
+    first["args"] = [one for one in first["args"] if not one.startswith("--tls")]
+    assert "seghgan-server-canary: speaks plain text beside servers with TLS" in problems(resources)
 
 
 SERVING = [target for target in TARGETS if target.startswith("overlays/") and "dev" not in target]
@@ -159,6 +180,10 @@ def test_a_tfjobs_container_and_port_have_the_names_its_operator_demands(built):
     _, spec = next(pod_specs(built("training/tfjob")))
     assert spec["containers"][0]["name"] == "tensorflow"
     assert spec["containers"][0]["ports"][0]["name"] == "tfjob-port"
+
+
+def key(resource: dict[str, Any]) -> tuple[str, str]:
+    return resource["kind"], resource["metadata"]["name"]
 
 
 def server(resources: Resources) -> dict[str, Any]:

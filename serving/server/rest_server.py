@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-import h11
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,6 +18,9 @@ from serving.server.settings import address
 
 HEADER_SECONDS = 10.0
 """How long a client may take to send a request's header."""
+
+READ_SECONDS = 30.0
+"""How long a client may take nothing of its answer."""
 
 CONNECTIONS = 512
 HEADERS = {
@@ -50,39 +52,70 @@ class _Headers:
 
 
 class _Protocol(H11Protocol):
-    """Closes connections whose next request does not arrive, so that slow senders cannot hold them.
+    """Drops connections that wait too long for their client, so that nobody who sends or reads slowly can hold them.
 
-    `idle` are those that wait for one, oldest first. Where there are too many connections the oldest of them is closed.
+    `waiting` are those where no request is answered now, or where the client does not take its answer, longest first. Where
+    there are too many connections the first of them is dropped.
     """
 
-    idle: dict["_Protocol", asyncio.TimerHandle]
-    refused: Callable[[], None]
+    waiting: dict["_Protocol", asyncio.TimerHandle]
+    refused: Callable[[str], None]
+    _unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS:
-            next(iter(self.idle), self)._close()
-            self.refused()
+            next(iter(self.waiting), self)._drop("UNAVAILABLE")
         self._watch()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._watch()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if overdue := self.idle.pop(self, None):
+        self._forget()
+
+    def _forget(self) -> None:
+        if overdue := self.waiting.pop(self, None):
             overdue.cancel()
 
     def _watch(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            if overdue := self.idle.pop(self, None):
-                overdue.cancel()
-        elif self not in self.idle:
-            self.idle[self] = self.loop.call_later(HEADER_SECONDS, self._close)
+        answering = self.cycle is not None and not self.cycle.response_complete and not self.flow.write_paused
+        if answering or self not in self.connections:
+            self._forget()
+        elif self not in self.waiting:
+            self._wait()
 
-    def _close(self) -> None:
-        self.transport.close()
+    def _wait(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self.waiting[self] = self.loop.call_later(READ_SECONDS if self._unread else HEADER_SECONDS, self._overdue)
+
+    def _overdue(self) -> None:
+        if self.transport.get_write_buffer_size() < self._unread:  # slow, but it reads
+            self._wait()
+        else:
+            self._drop("DEADLINE_EXCEEDED" if self.conn.trailing_data[0] else "")
+
+    def _drop(self, code: str) -> None:
+        """End the connection without waiting until what it was sent is read; a `code` tells that a request is refused with it."""
+        self._forget()
+        self.connections.discard(self)
+        self.transport.abort()
+        if code:
+            self.refused(code)
 
 
 class RestServer:
@@ -93,10 +126,10 @@ class RestServer:
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
         self._socket = listen(settings.host, settings.rest_port or 0)
         self.port: int = self._socket.getsockname()[1]
-        refused = partial(engine.metrics.shed, "UNAVAILABLE", "rest")
+        refused = partial(engine.metrics.shed, protocol="rest")
         config = uvicorn.Config(
             _Headers(Rest(engine)),
-            http=type("Protocol", (_Protocol,), {"idle": {}, "refused": staticmethod(refused)}),
+            http=type("Protocol", (_Protocol,), {"waiting": {}, "refused": staticmethod(refused)}),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -10,11 +10,10 @@ import zlib
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from seghgan_tf.colors import Pixels, is_read, is_srgb, to_srgb
 from seghgan_tf.xmp import STALE, without
-
-Pixels = NDArray[np.uint8]
 
 MIN_SIDE, MAX_PIXELS = 16, 50_000_000
 """Smallest side and largest area of a photo that is edited, in pixels."""
@@ -32,12 +31,8 @@ BROKEN = (
 """What Pillow's decoders raise for broken files."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "HEIF", "JPEG2000")
-_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 _TOLD = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432)
 """EXIF tags outside the folders that are kept: description, camera, resolution, software, time, author, copyright."""
-
-_TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
-
 
 RULES = {
     "not_an_image": "a picture, as a JPEG, PNG, WebP or TIFF file",
@@ -198,8 +193,9 @@ def check_sums(image: Image.Image, file: bytes) -> None:
 def _upright_and_rgb(image: Image.Image, orientation: int) -> tuple[Image.Image, Image.Image]:
     """Return a picture turned upright, in its own colours and as sRGB; the very same image where nothing is to do."""
     upright = image if orientation == 1 else ImageOps.exif_transpose(image)
-    profile = b"" if _is_srgb(image) else image.info.get("icc_profile", b"")
-    return upright, _to_srgb(upright, profile)
+    if not is_read(upright):
+        raise Rejected("unsupported_colors", f"a picture of mode {image.mode}")
+    return upright, to_srgb(upright, image.info.get("icc_profile") or b"")
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -250,51 +246,9 @@ def _xmp(image: Image.Image) -> bytes:
 
 def _has_plain_bytes(image: Image.Image, file: bytes) -> bool:
     """Tell whether TensorFlow's decoders read this file to the same 8-bit pixels as Pillow, colours left alone."""
-    if image.mode not in ("RGB", "L") or not (_is_srgb(image) or not image.info.get("icc_profile")):
+    profile = image.info.get("icc_profile")
+    if image.mode not in ("RGB", "L") or (profile and not is_srgb(profile)):
         return False
     if image.format == "JPEG":
         return file.endswith(b"\xff\xd9")
     return image.format == "PNG" and file[24:25] == b"\x08" and "transparency" not in image.info
-
-
-@functools.cache
-def _srgb() -> ImageCms.ImageCmsProfile:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-
-
-def _is_srgb(image: Image.Image) -> bool:
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
-        return "srgb" in ImageCms.getProfileDescription(profile).lower()
-    except (KeyError, ImageCms.PyCMSError, *BROKEN):
-        return False
-
-
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return 8-bit RGB: depth first, then transparency onto white, then the profile's colours."""
-    if image.mode in _SIXTEEN_BITS:
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) // 257).astype(np.uint8))
-    elif image.mode in _TRANSPARENT or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        colors = _by_profile(layer.convert("RGB"), profile)
-        colors.putalpha(layer.getchannel("A"))
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colors).convert("RGB")
-    elif image.mode in ("1", "P"):
-        image = image.convert("RGB")
-    if image.mode not in ("L", "RGB", "YCbCr", "CMYK"):
-        raise Rejected("unsupported_colors", f"a picture of mode {image.mode}")
-    return _by_profile(image, profile)
-
-
-def _by_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return a picture's colours in sRGB as its profile says, or as they are where it has none that fits."""
-    if profile:
-        try:
-            turned = ImageCms.profileToProfile(
-                image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), _srgb(), outputMode="RGB"
-            )
-        except (ImageCms.PyCMSError, *BROKEN):
-            turned = None
-        if turned is not None:
-            return turned
-    return image if image.mode == "RGB" else image.convert("RGB")

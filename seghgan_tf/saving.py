@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from seghgan_tf.photos import BROKEN, Photo, Pixels, init_formats, open_header
+from seghgan_tf.colors import CMS_ERRORS, Pixels, is_clear, is_deep, own_colors, to_srgb
+from seghgan_tf.photos import Photo, init_formats, open_header
 from seghgan_tf.xmp import SOURCE_TYPE, marked
 
 KINDS = {
@@ -71,15 +71,11 @@ def encoded(
     generative model edited it. Raises ValueError as `check_sides` does.
     """
     check_sides(photo.size, kind)
-    image = own_colors(photo, pixels)
-    if kind in LOSSY and image.mode == "I;16":
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    if kind == "JPEG" and image.mode in ("RGBA", "LA"):
-        image = Image.fromarray(pixels).convert("L" if image.mode == "LA" else "RGB")
+    image, profile = _held(photo, pixels, kind)
     exif, packet = _carried(photo, kind) if told else (b"", b"")
     options: dict[str, Any] = {"exif": exif} if exif else {}
-    if photo.profile and _fits(photo.profile, image):
-        options["icc_profile"] = photo.profile
+    if profile:
+        options["icc_profile"] = profile
     packet = marked(packet) if mark else packet
     if kind == "PNG":
         options |= {"pnginfo": _png_texts(packet, mark), "compress_level": 4}
@@ -136,11 +132,11 @@ def losses(photo: Photo, kind: str, limited: bool) -> list[str]:
         said.append(f"{kind} is lossy: pixels outside the regions change a little too; .png or .tif keeps them")
     if loses_depth(photo):
         said.append("the photo has 16 bits a channel, the edited file 8 (grey keeps its 16)")
-    if own is not None and own.mode.startswith("I;16") and kind in LOSSY:
+    if own is not None and is_deep(own) and kind in LOSSY:
         said.append("the photo has 16 bits a channel, the edited file 8; .png or .tif keeps them")
     if own is not None and own.mode == "CMYK":
         said.append("the photo's colours are CMYK, the edited file's RGB")
-    if kind in ("JPEG", "GIF") and _is_clear(photo):
+    if kind in ("JPEG", "GIF") and own is not None and is_clear(own):
         said.append(f"{kind} holds no transparency: it becomes white; .png, .webp or .tif keeps it")
     if 0x0404 in open_header(photo.file).info.get("photoshop", {}):
         said.append("the photo's IPTC data are not kept")
@@ -153,15 +149,9 @@ def losses(photo: Photo, kind: str, limited: bool) -> list[str]:
     return said
 
 
-def _is_clear(photo: Photo) -> bool:
-    """Tell whether some of a photo's pixels let what is behind them through."""
-    own = photo.own
-    return own is not None and own.has_transparency_data and own.convert("RGBA").getextrema()[3][0] < 255
-
-
 def loses_depth(photo: Photo) -> bool:
     """Tell whether an edited file has 8 bits a channel where the photo has 16: in colour, for grey keeps them."""
-    if photo.own is not None and photo.own.mode.startswith("I;16"):
+    if photo.own is not None and is_deep(photo.own):
         return False
     if photo.format == "tiff":
         return bool(
@@ -170,43 +160,21 @@ def loses_depth(photo: Photo) -> bool:
     return photo.format == "png" and photo.file[24] == 16
 
 
-def own_colors(photo: Photo, pixels: Pixels) -> Image.Image:
-    """Return edited pixels in the photo's own colours and depth: grey stays grey, transparency and 16-bit grey are kept."""
-    own = photo.own
-    if own is None:
-        return Image.fromarray(pixels)
-    changed = (pixels != photo.pixels).any(-1)
-    if own.mode in ("L", "1") or own.mode.startswith("I;16"):
-        return _grey(own, _luma(pixels) - _luma(photo.pixels), changed)
-    if own.mode in ("LA", "La"):
-        grey, alpha = own.convert("LA").split()
-        edited = _grey(grey, _luma(pixels) - _luma(photo.pixels), changed)
-        edited.putalpha(alpha)
-        return edited
-    if own.mode in ("RGB", "RGBA", "RGBa", "P", "PA"):
-        layer = own.convert("RGBA")
-        opacity = np.asarray(layer.getchannel("A"), np.float32)[..., None] / 255
-        clear = (pixels - 255 * (1 - opacity)) / np.maximum(opacity, 1 / 255)
-        asked = Image.fromarray(np.clip(np.round(clear), 0, 255).astype(np.uint8))
-        kept = np.asarray(layer)[..., :3]
-        values = np.where(changed[..., None], np.asarray(_to_profile(asked, photo.profile)), kept)
-        result = Image.fromarray(values)
-        if (opacity < 1).any():
-            result.putalpha(layer.getchannel("A"))
-        return result
-    return Image.fromarray(pixels)
-
-
-def _luma(pixels: Pixels) -> NDArray[np.int32]:
-    return np.asarray(Image.fromarray(pixels).convert("L"), np.int32)
-
-
-def _grey(own: Image.Image, change: NDArray[np.int32], changed: NDArray[np.bool_]) -> Image.Image:
-    """Add a change of brightness, in steps of 8 bits, to grey values of 8 or 16 bits."""
-    deep = own.mode.startswith("I;16")
-    values = np.asarray(own if deep else own.convert("L")).astype(np.int32)
-    step, most, kind = (257, 65535, np.uint16) if deep else (1, 255, np.uint8)
-    return Image.fromarray(np.clip(values + np.where(changed, change * step, 0), 0, most).astype(kind))
+def _held(photo: Photo, pixels: Pixels, kind: str) -> tuple[Image.Image, bytes]:
+    """Return the edited picture as near to the photo's own as a kind of file holds it, and the profile of its colours, if any."""
+    image, profile = Image.fromarray(pixels), photo.profile
+    if photo.own:
+        image = own_colors(photo.own, profile, photo.pixels, pixels)
+    if kind == "JPEG" and image.has_transparency_data:
+        return Image.fromarray(pixels).convert("RGB" if image.mode == "RGBA" else "L"), b""
+    if kind in LOSSY and image.mode == "I;16":
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if kind in LOSSY and kind != "JPEG" and image.mode in ("L", "LA") and profile:
+        colors = to_srgb(image.convert("L"), profile)  # as they hold colour only
+        if image.mode == "LA":
+            colors.putalpha(image.getchannel("A"))
+        return colors, b""
+    return image, profile if _fits(profile, image) else b""
 
 
 def _carried(photo: Photo, kind: str) -> tuple[bytes, bytes]:
@@ -226,21 +194,9 @@ def _carried(photo: Photo, kind: str) -> tuple[bytes, bytes]:
 def _fits(profile: bytes, image: Image.Image) -> bool:
     try:
         space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
-    except (ImageCms.PyCMSError, *BROKEN):
+    except CMS_ERRORS:
         return False
     return bool(space == {"RGB": "RGB", "RGBA": "RGB"}.get(image.mode, "GRAY"))
-
-
-def _to_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return sRGB colours as the profile's numbers, or as they are where it has none that fits."""
-    try:
-        target = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(target).lower():
-            return image
-        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image
-    except (ImageCms.PyCMSError, *BROKEN):
-        return image
 
 
 def _png_texts(packet: bytes, mark: bool) -> PngImagePlugin.PngInfo:

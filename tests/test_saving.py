@@ -13,7 +13,7 @@ from PIL import Image, ImageSequence
 
 from seghgan_tf.photos import read
 from seghgan_tf.saving import LOSSY, SIDES, SOURCE_TYPE, check_sides, encoded, kind_of, losses, moving
-from tests.photo_files import GREY, ODD, SMOOTH, oriented, saved
+from tests.photo_files import GREY, ODD, SMOOTH, oriented, saved, wide_profile
 
 
 def png_chunks(file):
@@ -336,3 +336,94 @@ def test_a_photo_longer_than_a_file_can_be_is_refused_and_the_longest_is_written
     if kind in SIDES:
         with pytest.raises(ValueError, match=f"because {kind} holds at most {SIDES[kind]} px a side"):
             check_sides((100, SIDES[kind] + 1), kind)
+
+
+def grey_profile(gamma):
+    """Return an ICC profile of grey whose curve is a power."""
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    white = b"XYZ " + bytes(4) + struct.pack(">iii", 0xF6D6, 0x10000, 0xD32D)
+    table = struct.pack(">I4sII4sII", 2, b"wtpt", 156, 20, b"kTRC", 176, 16)
+    header = struct.pack(">I4sI4s4s4s", 192, bytes(4), 0x2100000, b"mntr", b"GRAY", b"XYZ ") + bytes(12) + b"acsp"
+    return (header + bytes(28) + struct.pack(">iii", 0xF6D6, 0x10000, 0xD32D)).ljust(128, b"\0") + table + white + curve
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
+def test_grey_with_a_profile_looks_the_same_in_every_kind_of_file(kind, mode):
+    values = Image.fromarray(GREY.astype(np.uint16) * 257 if mode == "I;16" else GREY)
+    if mode == "LA":
+        values.putalpha(Image.fromarray(np.where(GREY > 90, 255, 128).astype(np.uint8)))
+    photo = read(saved(values, icc_profile=grey_profile(1.0)))
+    if mode == "L":
+        assert photo.pixels.mean() > GREY.mean() + 40  # or the profile would be none
+    again = read(encoded(photo, photo.pixels, kind))
+    assert np.abs(again.pixels.astype(int) - photo.pixels).max() <= (0 if kind in ("PNG", "TIFF") else 12)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_a_cut_out_with_a_profile_looks_the_same_in_every_kind_of_file(kind):
+    cut = Image.fromarray(SMOOTH)
+    cut.putalpha(Image.fromarray(np.where(GREY > 90, 255, 0).astype(np.uint8)))
+    photo = read(saved(cut, icc_profile=wide_profile()))
+    again = read(encoded(photo, photo.pixels, kind))
+    away = np.abs(again.pixels.astype(int) - photo.pixels)[GREY > 90]
+    assert np.percentile(away, 95) <= (0 if kind in ("PNG", "TIFF") else 12)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("I;16", "PNG"), *((mode, kind) for mode in ("1", "L", "P", "RGB") for kind in ("PNG", "TIFF", "WEBP"))],
+)
+def test_one_clear_colour_stays_clear(mode, kind):
+    """As PNG's tRNS has it, of each mode in which it may stand."""
+    deep = np.where(GREY > 80, 200 * 257, 0).astype(np.uint16)
+    image = {
+        "1": Image.fromarray(GREY > 80),
+        "I;16": Image.fromarray(deep),
+        "L": Image.fromarray(np.where(GREY > 80, 200, 0).astype(np.uint8)),
+    }.get(mode, Image.fromarray(np.where((GREY > 80)[..., None], SMOOTH, 0).astype(np.uint8)))
+    image = image.quantize(16) if mode == "P" else image
+    clear = (0, 0, 0) if mode == "RGB" else image.getpixel((0, 0))
+    photo = read(saved(image, transparency=clear))
+    assert (photo.pixels[GREY <= 80] == 255).all()
+    pixels = photo.pixels.copy()
+    pixels[40:44, 50:60] = 90
+    with Image.open(io.BytesIO(encoded(photo, pixels, kind))) as file:
+        alpha = np.asarray(file)  # of 16 bits Pillow makes no opacity
+        alpha = (
+            np.where(alpha == file.info["transparency"], 0, 255)
+            if mode == "I;16"
+            else np.asarray(file.convert("RGBA"))[..., 3]
+        )
+    np.testing.assert_array_equal(alpha, np.where(GREY > 80, 255, 0))
+    if kind != "WEBP":
+        np.testing.assert_array_equal(read(encoded(photo, pixels, kind)).pixels, pixels)
+
+
+DEEP = ["grey", "16-bit grey png", "palette", "cut-out", "cmyk", "other profile", "black and white"]
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_a_large_photo_is_read_and_edited_as_each_of_its_tiles(name):
+    """A large one is worked on in bands of rows."""
+    small = read(ODD[name][0])
+    height, width = small.pixels.shape[:2]
+    tiled = Image.new(small.own.mode, (20 * width, 20 * height))
+    if small.own.mode == "P":
+        tiled.putpalette(small.own.getpalette())
+    for place in range(400):
+        tiled.paste(small.own, (place % 20 * width, place // 20 * height))
+    options = {"icc_profile": small.profile} if small.profile else {}
+    large = read(saved(tiled, "TIFF", **options))
+    np.testing.assert_array_equal(large.pixels, np.tile(small.pixels, (20, 20, 1)))
+    pixels = small.pixels.copy()
+    pixels[10:20, 30:40] = 100
+    again = read(encoded(large, np.tile(pixels, (20, 20, 1)), "TIFF")).pixels
+    np.testing.assert_array_equal(again, np.tile(read(encoded(small, pixels, "TIFF")).pixels, (20, 20, 1)))
+
+
+def test_sixteen_bits_of_either_order_stay():
+    deep = (GREY.astype(np.uint16) * 257 + 100).astype(">u2")
+    photo = read(saved(Image.fromarray(deep), "TIFF"))
+    assert photo.own.mode.startswith("I;16")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encoded(photo, photo.pixels)))), deep)

@@ -14,6 +14,7 @@ from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS
 from seghgan_tf.photos import Rejected
 from tfrecords_tools.actions import Actions, ActionTable
 from tfrecords_tools.convert.local import map_in_processes
+from tfrecords_tools.convert.plan import two_splits
 from tfrecords_tools.images import encode_image
 from tfrecords_tools.photo import Photo, Reject
 from tfrecords_tools.portraits import framed
@@ -55,7 +56,9 @@ def convert_pairs(
 
     Photos of one subject and view are paired both ways, aligned by eyes and nose, and asked with the other's action units:
     those of `actions`, else those of its emotion. `taught` (london) adds units that the photos lack by moving landmarks. The
-    same arguments give the same pictures. Raises ValueError for a source without pairs, and an output that holds something.
+    same arguments give the same pictures. People are in the split that the data set names (where it names one for some, the
+    others are for training), else in that of `split_people`. Raises ValueError for a source without pairs, two splits for one
+    person, and an output that holds something.
 
     Example: `convert_pairs("london", Path("london"), Path("pairs"), actions=ActionTable("london/aus.csv"), taught=True)`
     """
@@ -121,10 +124,25 @@ def _likenesses(photos: Sequence[Photo], source: str, size: int, jpeg_quality: i
             "`source` must hold photos of the same subject and view at several expressions, with an emotion or action units. "
             f"Received: {len(photos)} photos without such a pair"
         )
-    people = list(dict.fromkeys(subject for subject, _ in paired))
-    split = dict(zip(people, split_people(len(people)), strict=True))
+    split = _splits(photos, list(dict.fromkeys(subject for subject, _ in paired)))
     work = [Likeness(tuple(group), source, size, jpeg_quality) for group in paired.values()]
     return work, [split[subject] for subject, _ in paired]
+
+
+def _splits(photos: Sequence[Photo], people: Sequence[str]) -> dict[str, str]:
+    """Return the split of each person: the one that a photo of it names; where none names any, those of `split_people`, else train.
+
+    Raises ValueError where two are named for one person.
+    """
+    named: dict[str, str] = {}
+    for photo in photos:
+        if photo.subject_id is not None and photo.split is not None:
+            first = named.setdefault(photo.subject_id, photo.split)
+            if first != photo.split:
+                raise two_splits(photo, first)
+    if not named:
+        return dict(zip(people, split_people(len(people)), strict=True))
+    return {person: named.get(person, "train") for person in people}
 
 
 def units_of(photo: Photo) -> dict[str, float] | None:

@@ -253,3 +253,38 @@ def test_real_people_become_plain_pairs_both_ways(two_people, tmp_path):
         "london-002_03>london-002_08", "london-002_08>london-002_03",
     ]  # fmt: skip
     assert {face.target_aus["AU12"] for face in faces} == {0.0, 4.0}
+
+
+def people(root, rows, faces_folder):
+    """Photos of three real people, neutral and smiling, with a table of their names, expressions and what `rows` say of splits."""
+    (root / "photos").mkdir(parents=True)
+    lines = ["filename,subject,label,split"]
+    for (person, label), split in rows.items():
+        inside, ending = ("neutral_front", "03") if label == "neutral" else ("smiling_front", "08")
+        (path,) = (faces_folder / "london" / inside).glob(f"{person}_{ending}.jpg")
+        (root / "photos" / f"{person}-{label}.jpg").symlink_to(path)
+        lines.append(f"{person}-{label}.jpg,{person},{label},{split}")
+    (root / "photos" / "labels.csv").write_text("\n".join(lines) + "\n")
+    return root / "photos"
+
+
+def test_the_split_of_a_table_is_kept_for_whole_people(tmp_path, faces_folder):
+    rows = {
+        ("001", "neutral"): "test", ("001", "happy"): "", ("002", "neutral"): "validation", ("002", "happy"): "validation",
+        ("003", "neutral"): "", ("003", "happy"): "",
+    }  # fmt: skip
+    description = convert_pairs("folder", people(tmp_path, rows, faces_folder), tmp_path / "out", size=64)
+    who = {
+        split: {face.subject_id for face in read_split(tmp_path / "out", description, split)}
+        for split in ("train", "validation", "test")
+    }
+    assert who == {"train": {"003"}, "validation": {"002"}, "test": {"001"}}
+
+
+def test_two_splits_for_one_person_are_refused(tmp_path, faces_folder):
+    rows = {("001", "neutral"): "test", ("001", "happy"): "train"}
+    with pytest.raises(
+        ValueError, match=r"one for all photos of a person\. Received: 001 in test and, with .* in train"
+    ):
+        convert_pairs("folder", people(tmp_path, rows, faces_folder), tmp_path / "out", size=64)
+    assert not (tmp_path / "out").exists()

@@ -212,11 +212,7 @@ class PlanWriter:
             "SELECT photo, people.split FROM photo JOIN people USING (person) WHERE photo.split != people.split LIMIT 1"
         ).fetchone()
         if torn:
-            photo = Photo.from_json(torn[0])
-            raise ValueError(
-                f"`split` must be one for all photos of a person. Received: {photo.subject_id or photo.image_id} in {torn[1]} and, "
-                f"with {readable(photo.name)}, in {photo.split}"
-            )
+            raise two_splits(Photo.from_json(torn[0]), torn[1])
         self._db.execute(
             "UPDATE photo SET split = (SELECT split FROM people WHERE people.person = photo.person) "
             "WHERE split IS NULL AND person IN (SELECT person FROM people)"
@@ -271,6 +267,14 @@ def too_few(kept: int, reasons: Sequence[str]) -> ValueError:
     why = "; ".join(reason[:200] for reason in reasons[:3]) or "no picture in it"
     return ValueError(
         f"`source` must hold photos that can be used; --min-kept says which share of them at least. Received: {kept} kept, {why}"
+    )
+
+
+def two_splits(photo: Photo, other: str) -> ValueError:
+    """Return the error for a photo whose split is not the `other` one of the same person."""
+    return ValueError(
+        f"`split` must be one for all photos of a person. Received: {photo.subject_id or photo.image_id} in {other} and, "
+        f"with {readable(photo.name)}, in {photo.split}"
     )
 
 

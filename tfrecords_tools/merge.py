@@ -51,7 +51,7 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
             "+".join(dict.fromkeys(str(each.get("source")) for each in descriptions)),
             {"merged": [each.get("request") for each in descriptions]}, shards, _tallies(folders, descriptions),
             pairs=all(each.get("pairs") for each in descriptions), expression=space, folders=[folder.name for folder in folders],
-            **{key: sum(each.get(key, 0) for each in descriptions) for key in ("files", "rows")},
+            **{key: sum(each.get(key, 0) for each in descriptions) for key in ("files", "rows", "photos", "rejected_before")},
             **{key: _sum(each.get(key, {}) for each in descriptions) for key in ("ignored", "joins")}, **rejects.to_json(),
         )  # fmt: skip
         write_dataset_json(part, description)

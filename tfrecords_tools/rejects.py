@@ -5,9 +5,9 @@ import csv
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from seghgan_tf.files import sync
 from tfrecords_tools.photo import Reject
@@ -36,15 +36,26 @@ class Rejects:
 
     def take_over(self, folder: Path, description: dict[str, Any], prefix: str = "") -> None:
         """Take in what a finished folder of this description left out; `prefix` goes before each file's name."""
-        told = Counter({each["reason"]: each["count"] for each in description.get("rejected", ())})
-        self.reasons.update(told)
+        self.reasons.update({each["reason"]: each["count"] for each in description.get("rejected", ())})
         self.excluded.update({each["reason"]: each["count"] for each in description.get("excluded", ())})
-        path = folder / REJECTED_FILE
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8", errors="backslashreplace") as old:
-                # what a conversion that was cut has added already is added anew
-                for row in itertools.islice(csv.reader(old), 1, 1 + told.total()):
-                    self._rows.writerow([prefix + cell if column == 0 else cell for column, cell in enumerate(row)])
+        for file, *more in _rows(folder, description):
+            self._rows.writerow((prefix + file, *more))
+
+    def keep(self, folder: Path, description: dict[str, Any], judged: Callable[[str], bool]) -> int:
+        """Take in the rows of a finished folder whose files are not `judged` anew, and return how many these are."""
+        for row in _rows(folder, description):
+            if not judged(row[0]):
+                self.reasons[row[1]] += 1
+                self._rows.writerow(row)
+        return self.reasons.total()
+
+
+def _rows(folder: Path, description: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield the rows that a folder of this description has; what a conversion that was cut has added already is added anew."""
+    path, told = folder / REJECTED_FILE, sum(each["count"] for each in description.get("rejected", ()))
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8", errors="backslashreplace") as old:
+            yield from itertools.islice(csv.reader(old), 1, 1 + told)
 
 
 @contextlib.contextmanager
@@ -71,6 +82,40 @@ def left_out(description: Mapping[str, Any]) -> Iterator[str]:
     for key in ("excluded", "rejected"):
         yield from (f"{key}: {each['count']} {each['reason']}" for each in description.get(key, ()))
     yield from (f"ignored: {count} {rule}" for rule, count in description.get("ignored", {}).items())
+
+
+class Sum(NamedTuple):
+    """What became of the files of the data set that was read last: each number counted by itself."""
+
+    files: int
+    rows: int
+    photos: int
+    rejected: int
+    excluded: int
+    ignored: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether every file, and every row without one of its own, is accounted for."""
+        return self.files + self.rows == self.photos + self.rejected + self.excluded + self.ignored
+
+    def __str__(self) -> str:
+        """Return the sum as an equation where it is one; a share of several machines has but its own photos."""
+        more = f" and {self.rows} rows without one of their own" if self.rows else ""
+        parts = f"{self.photos} photos converted + {self.rejected} rejected + {self.excluded} excluded + {self.ignored} ignored"
+        told = f"{self.files} files{more}"
+        return f"{told} = {parts}" if self.holds else f"of {told} this folder alone tells of {parts}"
+
+
+def sum_of(description: Mapping[str, Any]) -> Sum:
+    """Return the sum of a folder of this description.
+
+    >>> print(sum_of({"files": 3, "photos": 2, "rejected": [{"reason": "empty_file", "count": 1}]}))
+    3 files = 2 photos converted + 1 rejected + 0 excluded + 0 ignored
+    """
+    rejected, excluded = (sum(each["count"] for each in description.get(key, ())) for key in ("rejected", "excluded"))
+    files, rows, photos, before = (description.get(key, 0) for key in ("files", "rows", "photos", "rejected_before"))
+    return Sum(files, rows, photos, rejected - before, excluded, sum(description.get("ignored", {}).values()))
 
 
 def noted(description: Mapping[str, Any]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from tfrecords_tools.convert.run import convert
 from tfrecords_tools.draw import draw_dataset
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.merge import merge
+from tfrecords_tools.rejects import sum_of
 from tfrecords_tools.validate import validate
 
 
@@ -354,7 +355,9 @@ def test_append_adds_only_what_is_new_and_keeps_people_in_their_splits(tmp_path)
     after = convert(first, tmp_path / "out", append=True)
     found = records(tmp_path / "out")
     assert after["examples"] == len(found) == 9
-    assert reasons(after) == {"empty_file": 2}
+    assert reasons(after) == {"empty_file": 1}
+    assert (tmp_path / "out" / "rejected.csv").read_text().count("neutral_front/002_03.jpg") == 1
+    assert str(sum_of(after)) == "20 files = 9 photos converted + 1 rejected + 0 excluded + 10 ignored"
     for name, data in shards.items():
         if name.endswith(".tfrecord"):
             assert (tmp_path / "out" / name).read_bytes() == data
@@ -363,6 +366,27 @@ def test_append_adds_only_what_is_new_and_keeps_people_in_their_splits(tmp_path)
     assert validate(tmp_path / "out") == []
     again = convert(first, tmp_path / "out", append=True)
     assert again["examples"] == 9
+    assert (reasons(again), again["photos"]) == ({"empty_file": 1}, 9)
+
+
+def test_append_judges_what_was_rejected_anew_and_keeps_what_another_folder_left_out(source, tmp_path):
+    shutil.copytree(source, tmp_path / "in")
+    convert(request(tmp_path / "in"), tmp_path / "out")
+    finished = (tmp_path / "out" / "dataset.json").read_bytes()
+    shutil.copyfile(source / "happy" / "001.jpg", tmp_path / "in" / "happy" / "empty.jpg")
+    (tmp_path / "in" / "sad" / "torn.jpg").write_bytes(b"torn")
+    mended = convert(request(tmp_path / "in"), tmp_path / "out", append=True)
+    assert (mended["examples"], reasons(mended)) == (39, {"not_an_image": 2})
+    assert str(sum_of(mended)) == "41 files = 39 photos converted + 2 rejected + 0 excluded + 0 ignored"
+    whole = contents(tmp_path / "out")
+    (tmp_path / "out" / "dataset.json").write_bytes(finished)  # as where it was cut before the last file
+    convert(request(tmp_path / "in"), tmp_path / "out", append=True)
+    assert contents(tmp_path / "out") == whole
+    layouts.save_jpeg(tmp_path / "other" / "new.jpg", layouts.drawn(38)[0][0])
+    (tmp_path / "other" / "empty.jpg").touch()
+    both = convert(request(tmp_path / "other"), tmp_path / "out", append=True)
+    assert (both["examples"], reasons(both)) == (40, {"not_an_image": 2, "empty_file": 1})
+    assert str(sum_of(both)) == "2 files = 1 photos converted + 1 rejected + 0 excluded + 0 ignored"
 
 
 def test_appending_to_nothing_is_an_error(source, tmp_path):

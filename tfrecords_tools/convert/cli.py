@@ -251,7 +251,7 @@ def convert(
 
 def summarise(console: "Console", output: Path, description: dict[str, Any], quiet: bool) -> None:
     """Say what a folder holds, and what was left out."""
-    from tfrecords_tools.rejects import left_out, noted
+    from tfrecords_tools.rejects import left_out, noted, sum_of
 
     counts = ", ".join(f"{split} {entry['examples']}" for split, entry in description["splits"].items())
     console.print(
@@ -264,11 +264,5 @@ def summarise(console: "Console", output: Path, description: dict[str, Any], qui
     for line in noted(description):
         console.print(line)
     if description.get("files"):
-        rejected, excluded = (sum(each["count"] for each in description[key]) for key in ("rejected", "excluded"))
-        ignored, rows = sum(description["ignored"].values()), description["rows"]
-        more = f" and {rows} rows without one of their own" if rows else ""
-        converted = description["files"] + rows - rejected - excluded - ignored
-        console.print(
-            f"{description['files']} files{more} = {converted} photos converted + {rejected} rejected + {excluded} excluded + {ignored} ignored"
-        )
+        console.print(str(sum_of(description)))
     console.print(f"next: seghgan data inspect {output}; seghgan data validate {output}")

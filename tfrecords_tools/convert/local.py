@@ -125,7 +125,7 @@ def _run_here(output: Path, shards: list[tuple[str, int]], on_error: str, total:
         before = done
         result = convert_shard(output, split, number, on_error, tick)
         if done == before:
-            tick(result["examples"] + len(result["rejected"]))
+            tick(result["photos"] + len(result["rejected"]))
 
 
 def _start_worker(count: Any, stop: Any) -> None:
@@ -160,7 +160,7 @@ def _work(output: Path, split: str, number: int, on_error: str) -> None:
         return
     if not ticks:  # it was done before
         with _Shared.count.get_lock():
-            _Shared.count.value += result["examples"] + len(result["rejected"])
+            _Shared.count.value += result["photos"] + len(result["rejected"])
 
 
 def default_workers() -> int:

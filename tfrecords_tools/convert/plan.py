@@ -61,6 +61,10 @@ class Plan:
             for file, reason, detail, excluded in self._db.execute("SELECT * FROM rejected ORDER BY rowid"):
                 yield Reject(file, reason, detail, bool(excluded))
 
+    def judges(self, file: str) -> bool:
+        """Tell whether a file, as `rejected.csv` names it, is of an entry that is added to a finished folder, or there already."""
+        return self._db.execute("SELECT 1 FROM judged WHERE file = ?", (file,)).fetchone() is not None
+
     def close(self) -> None:
         """Close the database."""
         self._db.close()
@@ -84,6 +88,7 @@ class PlanWriter:
             CREATE TABLE photo(id TEXT PRIMARY KEY, person INTEGER, shuffled INTEGER, split TEXT, photo TEXT) WITHOUT ROWID;
             CREATE TABLE rejected(file TEXT, reason TEXT, detail TEXT, excluded INTEGER);
             CREATE TABLE about(value TEXT);
+            CREATE TABLE judged(file TEXT PRIMARY KEY) WITHOUT ROWID;
             CREATE TABLE file(path TEXT PRIMARY KEY, kind TEXT) WITHOUT ROWID;
         """)
         self._adding = False
@@ -109,6 +114,9 @@ class PlanWriter:
                 continue
             self._entries += 1
             self._count_file(entry)
+            if self._adding:
+                name = entry.name if isinstance(entry, Photo) else entry.file
+                self._db.execute("INSERT OR IGNORE INTO judged VALUES (?)", (brief(readable(name)),))
             if isinstance(entry, Photo):
                 rejected = self._add_photo(entry, seed, several)
                 if rejected is None:

@@ -28,7 +28,7 @@ from tfrecords_tools.convert.plan import PLAN, Plan, PlanWriter, too_few
 from tfrecords_tools.convert.shard import JOURNAL, convert_shard
 from tfrecords_tools.photo import Note, Photo, Reject
 from tfrecords_tools.readers import read_dataset
-from tfrecords_tools.rejects import open_rejects
+from tfrecords_tools.rejects import open_rejects, sum_of
 
 LOCK = "lock"
 ON_ERROR = ("report", "skip", "fail")
@@ -251,16 +251,18 @@ def _make_plan(conversion: Conversion, output: Path, journal: Path, before: dict
 
 
 def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error: str) -> dict[str, Any]:
-    """Write `rejected.csv` and `dataset.json` from what the shards hold."""
+    """Write `rejected.csv` and `dataset.json` from what the shards hold. Raises ValueError where a file is not accounted for."""
     told = before or {}
     shards = {split: list(split_of(told, split)["shards"]) for split in SPLITS}
     tallies = {split: tally_of(output, told, split) for split in SPLITS}
+    photos = plan.about["already_there"]
     with open_rejects(output, output / JOURNAL) as rejects:
-        rejects.take_over(output, told)
+        kept = rejects.keep(output, told, plan.judges)
         for reject in plan.rejects():
             rejects.add(reject)
         for split, number in plan.shards():
             result = convert_shard(output, split, number, on_error)
+            photos += result["photos"]
             for each in result["rejected"]:
                 rejects.add(Reject(*each))
             if not result["examples"]:
@@ -273,7 +275,12 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
     description = describe(
         told.get("source", told_now["dataset"]), told.get("request", told_now), shards, tallies,
         generation=plan.about["generation"], appended=[*told.get("appended", ()), *([told_now] if told else ())],
-        inputs=plan.about["inputs"], joins=plan.about["joins"] if files else {}, **files, **rejects.to_json(),
+        inputs=plan.about["inputs"], joins=plan.about["joins"] if files else {}, photos=photos, rejected_before=kept, **files,
+        **rejects.to_json(),
     )  # fmt: skip
+    if plan.about["request"]["share"][1] == 1 and not (total := sum_of(description)).holds:
+        raise ValueError(
+            f"`source` must be accounted for, file by file; this is an error of the program. Received: {total}"
+        )
     write_dataset_json(output, description, output / JOURNAL)
     return description

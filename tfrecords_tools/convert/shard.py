@@ -45,7 +45,7 @@ def convert_shard(
     plan = Plan(journal / PLAN)
     about, request = plan.about, plan.about["request"]
     name = shard_name(split, number, plan.shards_of(split), about["generation"])
-    tally, rejected = Tally(), list[Reject]()
+    tally, rejected, photos = Tally(), list[Reject](), 0
     how = Picturing(**request["picturing"])
     part = journal / f"{name}.{os.getpid()}.part"
     try:
@@ -55,6 +55,7 @@ def convert_shard(
                     raise Stopped
                 try:
                     faces = make_faces(photo, how, request["dataset"], tally)
+                    photos += 1
                 except Rejected as error:
                     rejected.append(Reject(brief(readable(photo.name)), error.reason, brief(error.detail)))
                     faces = []
@@ -64,7 +65,8 @@ def convert_shard(
                     writer.write(encode_face(face))
                 tick()
         sync(part)
-        result = {**shard_entry(part, tally.totals["examples"]), "file": name, **tally.to_json(), "rejected": rejected}
+        entry = {**shard_entry(part, tally.totals["examples"]), "file": name}
+        result = {**entry, **tally.to_json(), "photos": photos, "rejected": rejected}
         part.rename(output / name)
     except tf.errors.OpError as error:
         raise OSError(f"`output` must take the shards; {output} does not: {error.message}") from error

@@ -15,6 +15,31 @@ from tfrecords_tools.photo import Reject
 REJECTED_FILE = "rejected.csv"
 
 
+class Reasons:
+    """Counts rejects by reason, but for excluded ones, and keeps the first of each."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._first: dict[str, Reject] = {}
+
+    def add(self, reject: Reject) -> None:
+        """Take in a reject."""
+        if not reject.excluded:
+            self.counts[reject.reason] += 1
+            self._first.setdefault(reject.reason, reject)
+
+    def most(self) -> list[str]:
+        """Return a line for each reason, the commonest first.
+
+        >>> reasons = Reasons()
+        >>> reasons.add(Reject("a.jpg", "empty_file", "0 bytes"))
+        >>> reasons.most()
+        ['1 empty_file (a.jpg: 0 bytes)']
+        """
+        first = ((count, self._first[reason]) for reason, count in self.counts.most_common())
+        return [f"{count} {reject.reason} ({reject.file}: {reject.detail})" for count, reject in first]
+
+
 class Rejects:
     """Counts rejects by reason and writes a row for each."""
 

@@ -24,6 +24,7 @@ from tfrecords_tools.convert.run import convert
 from tfrecords_tools.faces import Picturing
 from tfrecords_tools.inspect import overview
 from tfrecords_tools.merge import merge
+from tfrecords_tools.rejects import sum_of
 from tfrecords_tools.validate import validate
 
 
@@ -513,3 +514,52 @@ def test_shares_of_several_machines_merge_to_what_one_writes(tmp_path):
         assert merged[key] == read_dataset_json(tmp_path / "whole")[key], key
     for wrong in ("3/3", "0", "a/b"):
         assert command(*common, tmp_path / "wrong", *how, "--shard", wrong).exit_code != 0
+
+
+def shares_of(source, root, *more):
+    """Convert a folder's four shares, a photo a shard; returns how each command ended."""
+    return [
+        command("folder", source, root / f"part{n}", "--size", "32", "--shard-size", "1", "--shard", f"{n}/4", *more)
+        for n in range(4)
+    ]
+
+
+def listed(source, photos, gone):
+    """A table of so many photos, and of so many that are not there."""
+    for number in range(photos):
+        photo(source / f"{number}.jpg", number)
+    names = [*(f"{number}.jpg" for number in range(photos)), *(f"gone{number}.jpg" for number in range(gone))]
+    (source / "labels.csv").write_text("\n".join(["filename", *names]) + "\n")
+    return source
+
+
+def test_a_share_weighs_what_the_table_rejects_against_all_photos(tmp_path):
+    source = listed(tmp_path / "in", 4, 20)
+    assert command("folder", source, tmp_path / "whole", "--size", "32", "--shard-size", "1").exit_code == 0
+    done = shares_of(source, tmp_path)
+    assert [each.exit_code for each in done] == [0] * 4, done[0].output
+    assert (
+        "of 5 files and 20 rows without one of their own this folder alone tells of 1 photos converted"
+        in done[0].output
+    )
+    merged = merge([tmp_path / f"part{n}" for n in range(4)], tmp_path / "merged")
+    assert (merged["photos"], reasons(merged)) == (4, {"no_such_file": 20})
+    assert str(sum_of(merged)) == str(sum_of(read_dataset_json(tmp_path / "whole")))
+    assert sum_of(merged).holds
+
+
+def test_every_share_of_too_few_photos_is_refused_as_the_whole_is(tmp_path):
+    source = listed(tmp_path / "in", 4, 40)
+    assert command("folder", source, tmp_path / "whole", "--size", "32").exit_code == 1
+    done = shares_of(source, tmp_path)
+    assert [each.exit_code for each in done] == [1] * 4
+    assert all("1 kept, 40 no_such_file" in str(each.exception) for each in done)
+
+
+def test_a_share_whose_only_photo_is_torn_converts_where_that_is_allowed(tmp_path):
+    source = listed(tmp_path / "in", 4, 0)
+    (source / "2.jpg").write_bytes(b"torn")
+    assert sorted(each.exit_code for each in shares_of(source, tmp_path)) == [0, 0, 0, 1]
+    assert [each.exit_code for each in shares_of(source, tmp_path, "--min-kept", "0")] == [0] * 4
+    merged = merge([tmp_path / f"part{n}" for n in range(4)], tmp_path / "merged")
+    assert str(sum_of(merged)) == "5 files = 3 photos converted + 1 rejected + 0 excluded + 1 ignored"

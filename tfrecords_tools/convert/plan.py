@@ -56,10 +56,9 @@ class Plan:
             yield Photo.from_json(text)
 
     def rejects(self) -> Iterator[Reject]:
-        """Yield what the reader could not use, in its order; of several machines the first tells it."""
-        if self.about["request"]["share"][0] == 0:
-            for file, reason, detail, excluded in self._db.execute("SELECT * FROM rejected ORDER BY rowid"):
-                yield Reject(file, reason, detail, bool(excluded))
+        """Yield what the reader rejected, in its order."""
+        for file, reason, detail, excluded in self._db.execute("SELECT * FROM rejected ORDER BY rowid"):
+            yield Reject(file, reason, detail, bool(excluded))
 
     def judges(self, file: str) -> bool:
         """Tell whether a file, as `rejected.csv` names it, is of an entry that is added to a finished folder, or there already."""

@@ -5,7 +5,6 @@ import fcntl
 import shutil
 import sqlite3
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from tfrecords_tools.convert.plan import PLAN, Plan, PlanWriter, too_few
 from tfrecords_tools.convert.shard import JOURNAL, convert_shard
 from tfrecords_tools.photo import Note, Photo, Reject
 from tfrecords_tools.readers import read_dataset
-from tfrecords_tools.rejects import open_rejects, sum_of
+from tfrecords_tools.rejects import Reasons, open_rejects, sum_of
 
 LOCK = "lock"
 ON_ERROR = ("report", "skip", "fail")
@@ -120,32 +119,26 @@ def _leave(output: Path, existed: bool, files: Iterable[str] = ()) -> None:
 
 
 def _check_kept(output: Path, existed: bool, plan: Plan, min_kept: float, on_error: str) -> None:
-    """Raise ValueError, with the folder as it was, where too few photos could be used."""
-    reasons: Counter[str] = Counter()
-    first: dict[str, Reject] = {}
-    files = []
-    kept = plan.total() + plan.about["already_there"]
+    """Raise ValueError, with the folder as it was, where too few photos could be used.
+
+    A share of several machines weighs what the reader rejected by its own part of all photos, as each of them does.
+    """
+    reasons, files = Reasons(), []
+    already, machines = plan.about["already_there"], plan.about["request"]["share"][1]
     for reject in plan.rejects():
-        if not reject.excluded:
-            reasons[reject.reason] += 1
-            first.setdefault(reject.reason, reject)
+        reasons.add(reject)
+    own, whole = plan.total() + already, sum(plan.about["photos"].values()) + already
+    wanted = min_kept * (own * (whole + reasons.counts.total()) / whole)
+    kept = own
     for shard in plan.shards():
         result = convert_shard(output, *shard, on_error)
         files.append(result["file"])
         kept -= len(result["rejected"])
         for each in result["rejected"]:
-            reject = Reject(*each)
-            reasons[reject.reason] += 1
-            first.setdefault(reject.reason, reject)
-    if reasons and (not kept or kept < min_kept * (kept + reasons.total())):
+            reasons.add(Reject(*each))
+    if reasons.counts and (kept < wanted or (not kept and machines == 1)):
         _leave(output, existed, files)
-        raise too_few(
-            kept,
-            [
-                f"{count} {reason} ({first[reason].file}: {first[reason].detail})"
-                for reason, count in reasons.most_common()
-            ],
-        )
+        raise too_few(kept, reasons.most())
 
 
 def _finished(output: Path, conversion: Conversion, append: bool) -> dict[str, Any] | None:
@@ -255,10 +248,13 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
     told = before or {}
     shards = {split: list(split_of(told, split)["shards"]) for split in SPLITS}
     tallies = {split: tally_of(output, told, split) for split in SPLITS}
-    photos = plan.about["already_there"]
+    photos, first = (
+        plan.about["already_there"],
+        plan.about["request"]["share"][0] == 0,
+    )  # which tells what all machines list
     with open_rejects(output, output / JOURNAL) as rejects:
         kept = rejects.keep(output, told, plan.judges)
-        for reject in plan.rejects():
+        for reject in plan.rejects() if first else ():
             rejects.add(reject)
         for split, number in plan.shards():
             result = convert_shard(output, split, number, on_error)
@@ -270,7 +266,7 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
                 continue
             shards[split].append({key: result[key] for key in ("file", "examples", "bytes", "sha256")})
             tallies[split].update(result)
-    files = plan.about["files"] if plan.about["request"]["share"][0] == 0 else {}
+    files = plan.about["files"] if first else {}
     told_now = plan.about["told"]
     description = describe(
         told.get("source", told_now["dataset"]), told.get("request", told_now), shards, tallies,

@@ -229,6 +229,19 @@ class Actions:
         self._db.close()
 
 
+def joined(
+    entries: Iterable[Photo | Reject | Note], table: ActionTable, aside: Path
+) -> Iterator[Photo | Reject | Note]:
+    """Yield what a reader says with the action units of a table joined; its rows are kept in the folder `aside` meanwhile."""
+    actions = Actions(aside / "actions.sqlite")
+    try:
+        actions.load(table)
+        yield from actions.join(entries)
+    finally:
+        actions.close()
+        (aside / "actions.sqlite").unlink(missing_ok=True)
+
+
 def _shown(key: str) -> str:
     """Return a row's key as its table has it: a file's name, or that of its table and the frame's number."""
     name, _, frame = key.partition("\0")

@@ -69,6 +69,9 @@ def pair(
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 1,
     jpeg_quality: Annotated[int, typer.Option(min=0, max=100, help="0 writes PNG.")] = 95,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 takes every core.")] = 0,
+    min_kept: Annotated[
+        float, typer.Option(min=0, max=1, help="Fail where a smaller share of the photos is in a pair.")
+    ] = 0.1,
 ) -> None:
     """Write pairs by person: each photo with a true picture of the same person, in the same view, at another expression.
 
@@ -87,7 +90,7 @@ def pair(
         description = convert_pairs(
             dataset.value, source, output, actions=None if actions is None else ActionTable(str(actions)), taught=taught,
             size=size, seed=seed, jpeg_quality=jpeg_quality, workers=workers or default_workers(),
-            options={} if table is None else {"table": table}, progress=move,
+            options={} if table is None else {"table": table}, min_kept=min_kept, progress=move,
         )  # fmt: skip
     summarise(console, output, description, quiet=False)
 

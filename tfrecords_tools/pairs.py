@@ -1,7 +1,9 @@
 """Write pairs by person: a folder of TFRecords whose photos have a true picture of the same person at other action units."""
 
+import contextlib
 import itertools
 import random
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,18 +14,29 @@ from seghgan_tf.data.folder import SPLITS, Tally, describe, new_folder, storable
 from seghgan_tf.data.schema import Face
 from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS
 from seghgan_tf.photos import Rejected
-from tfrecords_tools.actions import Actions, ActionTable
+from tfrecords_tools.accounts import Accounts
+from tfrecords_tools.actions import ActionTable, joined
 from tfrecords_tools.convert.local import map_in_processes
-from tfrecords_tools.convert.plan import two_splits
+from tfrecords_tools.convert.plan import too_few, two_splits
 from tfrecords_tools.images import encode_image
-from tfrecords_tools.photo import Photo, Reject
+from tfrecords_tools.photo import Note, Photo, Reason, Reject, brief, readable
 from tfrecords_tools.portraits import framed
 from tfrecords_tools.readers import read_dataset
-from tfrecords_tools.sitters import Made, find_sitters, make_sitting, sittings
+from tfrecords_tools.rejects import Reasons, check_sum, open_rejects
+from tfrecords_tools.sitters import Made, find_sitters, make_sitting, sittings, without_sitter
 
 SHARD = 512
+ALONE = "no other photo of the same subject and view that can be used shows another expression"
 Progress = Callable[[int, int], None]
 """Called with people done and people of all."""
+
+
+class Listing(NamedTuple):
+    """What a data set holds: photos, what cannot be used of it, and what `dataset.json` says of its `files`, `rows`, `ignored` and `joins`."""
+
+    photos: list[Photo]
+    rejected: list[Reject]
+    counts: dict[str, Any]
 
 
 class Likeness(NamedTuple):
@@ -49,7 +62,7 @@ def split_people(count: int) -> list[str]:
 
 def convert_pairs(
     dataset: str, source: Path, output: Path, *, actions: ActionTable | None = None, taught: bool = False, size: int = 256,
-    seed: int = 1, jpeg_quality: int = 95, workers: int = 1, options: dict[str, Any] | None = None,
+    seed: int = 1, jpeg_quality: int = 95, workers: int = 1, options: dict[str, Any] | None = None, min_kept: float = 0.1,
     progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the people of a data set as pairs, and return what `dataset.json` says.
@@ -57,67 +70,93 @@ def convert_pairs(
     Photos of one subject and view are paired both ways, aligned by eyes and nose, and asked with the other's action units:
     those of `actions`, else those of its emotion. `taught` (london) adds units that the photos lack by moving landmarks. The
     same arguments give the same pictures. People are in the split that the data set names (where it names one for some, the
-    others are for training), else in that of `split_people`. Raises ValueError for a source without pairs, two splits for one
-    person, and an output that holds something.
+    others are for training), else in that of `split_people`. Each photo in no pair is in `rejected.csv`. Raises ValueError for a
+    source without pairs, or of which less than the share `min_kept` is in one, two splits for one person, and an output that
+    holds something.
 
     Example: `convert_pairs("london", Path("london"), Path("pairs"), actions=ActionTable("london/aus.csv"), taught=True)`
     """
     output = storable(output)
+    _check(dataset, output, taught, size)
+    photos, rejected, counts = read_photos(dataset, source, actions, options or {})
+    make: Callable[[Any], Made]
+    work: Sequence[Any]
+    if taught:
+        sitters = find_sitters(photos)
+        rejected += without_sitter(photos, sitters)
+        splits = split_people(len(sitters))
+        make, work = make_sitting, sittings(sitters, splits, seed, size, jpeg_quality)
+    else:
+        make, (work, splits, alone) = make_likeness, _likenesses(photos, dataset, size, jpeg_quality)
+        rejected += alone
+    records: dict[str, list[Face]] = {split: [] for split in SPLITS}
+    tallies = {split: Tally() for split in SPLITS}
+    counts["photos"] = 0
+    results = map_in_processes(make, list[Any](work), workers)
+    for done, (split, made) in enumerate(zip(splits, results, strict=True), 1):
+        records[split] += made.faces
+        tallies[split].update({"class_pixels": made.pixels})
+        rejected += made.rejected
+        counts["photos"] += made.photos
+        if progress is not None:
+            progress(done, len(work))
+    _check_kept(counts["photos"], rejected, min_kept)
+    request = {
+        "dataset": dataset, "pairs": True, "taught": taught, "size": size, "seed": seed, "jpeg_quality": jpeg_quality,
+    }  # fmt: skip
+    return _write(output, dataset, records, tallies, rejected, request, counts)
+
+
+def _check(dataset: str, output: Path, taught: bool, size: int) -> None:
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"`output` must be a new folder; name another. Received: {output}, which holds files")
     if taught and dataset != "london":
         raise ValueError(f"`taught` needs the 189 landmarks of london; leave it out. Received: {dataset}")
     if size % 2 or not 64 <= size <= 1024:
         raise ValueError(f"`size` must be even, 64 to 1024 pixels. Received: {size}")
-    photos, rejected = read_photos(dataset, source, actions, options or {})
-    make: Callable[[Any], Made]
-    work: Sequence[Any]
-    if taught:
-        sitters = find_sitters(photos)
-        splits = split_people(len(sitters))
-        make, work = make_sitting, sittings(sitters, splits, seed, size, jpeg_quality)
-    else:
-        make, (work, splits) = make_likeness, _likenesses(photos, dataset, size, jpeg_quality)
-    request = {
-        "dataset": dataset, "pairs": True, "taught": taught, "size": size, "seed": seed, "jpeg_quality": jpeg_quality,
-    }  # fmt: skip
-    records: dict[str, list[Face]] = {split: [] for split in SPLITS}
-    tallies = {split: Tally() for split in SPLITS}
-    results = map_in_processes(make, list[Any](work), workers)
-    for done, (split, made) in enumerate(zip(splits, results, strict=True), 1):
-        records[split] += made.faces
-        tallies[split].update({"class_pixels": made.pixels})
-        rejected += made.rejected
-        if progress is not None:
-            progress(done, len(work))
-    return _write(output, dataset, records, tallies, rejected, request)
 
 
-def read_photos(
-    dataset: str, source: Path, actions: ActionTable | None, options: dict[str, Any]
-) -> tuple[list[Photo], list[Reject]]:
-    """Return the photos of a data set with their action units, and what cannot be used. Raises ValueError as the reader does."""
-    entries = read_dataset(dataset, Path(source), options)
-    if actions is None:
-        listed = list(entries)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            table = Actions(Path(folder) / "actions.sqlite")
-            try:
-                table.load(actions)
-                listed = list(table.join(entries))
-            finally:
-                table.close()
-    photos = [entry for entry in listed if isinstance(entry, Photo)]
-    return photos, [entry for entry in listed if isinstance(entry, Reject)]
+def _check_kept(kept: int, rejected: Sequence[Reject], least: float) -> None:
+    reasons = Reasons()
+    for reject in rejected:
+        reasons.add(reject)
+    if reasons.counts and (not kept or kept < least * (kept + reasons.counts.total())):
+        raise too_few(kept, reasons.most())
 
 
-def _likenesses(photos: Sequence[Photo], source: str, size: int, jpeg_quality: int) -> tuple[list[Likeness], list[str]]:
-    """Return the groups of photos that can be paired, and the split of each: people are kept whole."""
+def read_photos(dataset: str, source: Path, actions: ActionTable | None, options: dict[str, Any]) -> Listing:
+    """Return what a data set holds, with its action units. Raises ValueError as the reader does."""
+    photos: dict[str, Photo] = {}
+    rejected, joins = list[Reject](), Counter[str]()
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(sqlite3.connect(":memory:")) as db:
+        accounts = Accounts(db)
+        entries = read_dataset(dataset, Path(source), options)
+        for entry in entries if actions is None else joined(entries, actions, Path(folder)):
+            if isinstance(entry, Note):
+                joins[entry.text] += entry.number
+                continue
+            accounts.add(entry)
+            if isinstance(entry, Reject):
+                rejected.append(entry)
+            elif photos.setdefault(entry.image_id, entry) is not entry:
+                rejected.append(entry.reject(Reason.DUPLICATE, f"{entry.image_id} came before"))
+        return Listing(list(photos.values()), rejected, {**accounts.count(Path(source)), "joins": dict(joins)})
+
+
+def _likenesses(
+    photos: Sequence[Photo], source: str, size: int, jpeg_quality: int
+) -> tuple[list[Likeness], list[str], list[Reject]]:
+    """Return the groups of photos that can be paired, the split of each (people are kept whole), and why other photos cannot."""
     groups: dict[tuple[str, str], list[Photo]] = {}
+    alone = []
     for photo in photos:
-        if photo.subject_id is not None and units_of(photo) is not None:
+        if photo.subject_id is None:
+            alone.append(photo.reject(Reason.SUBJECT, "nothing says whom it shows"))
+        elif units_of(photo) is None:
+            alone.append(photo.reject(Reason.EXPRESSION, "neither its action units nor its emotion are known"))
+        else:
             groups.setdefault((photo.subject_id, photo.view or ""), []).append(photo)
+    alone += [photos[0].reject(Reason.PARTNER, ALONE) for photos in groups.values() if len(photos) == 1]
     paired = {key: group for key, group in sorted(groups.items()) if len(group) > 1}
     if not paired:
         raise ValueError(
@@ -126,7 +165,7 @@ def _likenesses(photos: Sequence[Photo], source: str, size: int, jpeg_quality: i
         )
     split = _splits(photos, list(dict.fromkeys(subject for subject, _ in paired)))
     work = [Likeness(tuple(group), source, size, jpeg_quality) for group in paired.values()]
-    return work, [split[subject] for subject, _ in paired]
+    return work, [split[subject] for subject, _ in paired], alone
 
 
 def _splits(photos: Sequence[Photo], people: Sequence[str]) -> dict[str, str]:
@@ -171,17 +210,17 @@ def make_likeness(work: Likeness) -> Made:
         for (first, image, image_format, units), (second, target, _, target_units) in itertools.permutations(pictures, 2)
         if units != target_units
     ]  # fmt: skip
-    return Made(faces, [], rejected)
+    alone = [photo for photo, *_, units in pictures if all(units == other[-1] for other in pictures)]
+    rejected += [photo.reject(Reason.PARTNER, ALONE) for photo in alone]
+    return Made(faces, [], rejected, len(pictures) - len(alone))
 
 
 def _write(
     output: Path, source: str, records: dict[str, list[Face]], tallies: dict[str, Tally], rejected: Sequence[Reject],
-    request: dict[str, Any],
+    request: dict[str, Any], counts: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Write shards and `dataset.json` aside, then give the folder its name."""
+    """Write shards, `rejected.csv` and `dataset.json` aside, then give the folder its name. Raises ValueError for a file not accounted for."""
     shards: dict[str, list[dict[str, Any]]] = {}
-    counted = Counter((reject.reason, reject.excluded) for reject in rejected)
-    listed = [{"reason": str(reason), "count": count} for (reason, out), count in sorted(counted.items()) if not out]
     with new_folder(output) as part:
         for split, faces in records.items():
             random.Random(7).shuffle(faces)
@@ -190,6 +229,10 @@ def _write(
                 write_shard(part, split, number, total, faces[number * SHARD :][:SHARD], tallies[split])
                 for number in range(total)
             ]
-        description = describe(source, request, shards, tallies, rejected=listed)
+        with open_rejects(part, part) as rejects:
+            for reject in rejected:
+                rejects.add(reject._replace(file=brief(readable(reject.file)), detail=brief(readable(reject.detail))))
+        description = describe(source, request, shards, tallies, **counts, **rejects.to_json())
+        check_sum(description)
         write_dataset_json(part, description)
     return description

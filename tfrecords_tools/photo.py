@@ -34,6 +34,9 @@ class Reason(enum.StrEnum):
     SEVERAL_FACES = "several_faces"
     LOOP = "symlink_loop"
     TURNED = "turned_by_exif"
+    SUBJECT = "no_subject"
+    EXPRESSION = "no_expression"
+    PARTNER = "no_partner"
 
 
 class Reject(NamedTuple):

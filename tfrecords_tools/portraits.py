@@ -1,6 +1,7 @@
 """A person of the London set as pictures: photos in one frame, their points and masks, and taught expressions made of them."""
 
 import functools
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from tfrecords_tools import align, images
 from tfrecords_tools.contours import contour_mask, sharpen_hair
 from tfrecords_tools.lessons import Look
 from tfrecords_tools.muscles import Points, contract
-from tfrecords_tools.photo import Reason
+from tfrecords_tools.photo import Reason, readable
 from tfrecords_tools.readers.london import read_points
 from tfrecords_tools.taught import carry_points, lids_narrowed, show, teach_flow
 from tfrecords_tools.teeth import Teeth, cut_teeth, fill_mouth, find_teeth, open_mask
@@ -31,12 +32,13 @@ _MAX_PIXELS = 64_000_000
 
 
 class Sitter(NamedTuple):
-    """A person: two photos (neutral, smiling) and the units 0..5 by which the smile differs from rest, as measured."""
+    """A person: two photos (neutral, smiling), the units 0..5 by which the smile differs from rest, as measured, and the photos' names."""
 
     subject: str
     neutral: str
     smiling: str
     smile_units: dict[str, float]
+    names: tuple[str, str]
 
 
 class Portrait(NamedTuple):
@@ -58,10 +60,18 @@ def framed(path: str, size: int) -> tuple[Image.Image, NDArray[np.float64]]:
     return warp(image, matrix, size), matrix
 
 
+def _framed(path: str, size: int) -> tuple[Image.Image, NDArray[np.float64]]:
+    """Return what `framed` does; what is Rejected names the photo, as a person has two."""
+    try:
+        return framed(path, size)
+    except Rejected as error:
+        raise Rejected(error.reason, f"{readable(os.path.basename(path))}: {error.detail}") from error
+
+
 @functools.lru_cache(maxsize=8)
 def _portraits(neutral: str, smiling: str, size: int) -> tuple[Portrait, Portrait]:
     (rest, matrix), (smile, _) = (
-        (np.asarray(image), at) for image, at in (framed(neutral, size), framed(smiling, size))
+        (np.asarray(image), at) for image, at in (_framed(neutral, size), _framed(smiling, size))
     )
     points = read_points(Path(neutral)) @ matrix[:, :2].T + matrix[:, 2]
     carried = carry_points(points, rest, smile)
@@ -83,9 +93,12 @@ def sit(sitter: Sitter, size: int) -> tuple[Portrait, Portrait]:
 
 
 def lend_teeth(sitter: Sitter, lenders: tuple[Sitter, ...], size: int) -> Teeth | None:
-    """Return a person's teeth as the smile shows them, else those of the first lender whose smile does."""
+    """Return a person's teeth as the smile shows them, else those of the first lender whose photos can be used and whose smile does."""
     for each in (sitter, *lenders):
-        smile = sit(each, size)[1]
+        try:
+            smile = sit(each, size)[1]
+        except Rejected:  # as the lender's own sitting tells
+            continue
         if smile.units.get("AU25", 0.0) >= OPEN:
             teeth = cut_teeth(smile.pixels, smile.points)
             if teeth is not None:

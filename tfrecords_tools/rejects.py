@@ -143,6 +143,14 @@ def sum_of(description: Mapping[str, Any]) -> Sum:
     return Sum(files, rows, photos, rejected - before, excluded, sum(description.get("ignored", {}).values()))
 
 
+def check_sum(description: Mapping[str, Any]) -> None:
+    """Raise ValueError where the sum of a folder of this description does not hold."""
+    if not (total := sum_of(description)).holds:
+        raise ValueError(
+            f"`source` must be accounted for, file by file; this is an error of the program. Received: {total}"
+        )
+
+
 def noted(description: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each thing that was noted of joins and masks."""
     told = {**description.get("joins", {}), **description.get("notes", {})}

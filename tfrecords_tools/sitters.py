@@ -12,7 +12,7 @@ from seghgan_tf.photos import Rejected
 from tfrecords_tools.faces import encode_mask
 from tfrecords_tools.images import encode_image
 from tfrecords_tools.lessons import Look, lessons
-from tfrecords_tools.photo import Photo, Reject
+from tfrecords_tools.photo import Photo, Reason, Reject
 from tfrecords_tools.portraits import FINE, Sitter, lend_teeth, reduced, sit, turn
 
 MEASURED = ("AU12", "AU25", "AU26")
@@ -30,11 +30,12 @@ class Sitting(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What one piece of work gave: faces, the counts of their masks' pixels, and what was rejected."""
+    """What one piece of work gave: faces, the counts of their masks' pixels, what was rejected, and how many photos were not."""
 
     faces: list[Face]
     pixels: list[int]
     rejected: list[Reject]
+    photos: int
 
 
 def find_sitters(photos: Sequence[Photo]) -> list[Sitter]:
@@ -50,13 +51,29 @@ def find_sitters(photos: Sequence[Photo]) -> list[Sitter]:
     for subject, own in sorted(people.items()):
         rest, smile = own.get("neutral"), own.get("happy")
         if rest is not None and smile is not None and rest.points is not None:
-            sitters.append(Sitter(subject, rest.path, smile.path, _risen(rest.aus or {}, smile.aus or {})))
+            risen = _risen(rest.aus or {}, smile.aus or {})
+            sitters.append(Sitter(subject, rest.path, smile.path, risen, (rest.name, smile.name)))
     if not sitters:
         raise ValueError(
             "`source` must hold people with a neutral photo, its `.tem` landmarks and a smiling photo, and `actions` the "
             f"units of both. Received: {len(photos)} photos without"
         )
     return sitters
+
+
+def without_sitter(photos: Sequence[Photo], sitters: Sequence[Sitter]) -> list[Reject]:
+    """Return why each photo that none of the sitters has was left out."""
+    taken = {path for sitter in sitters for path in (sitter.neutral, sitter.smiling)}
+    return [
+        photo.reject(
+            Reason.PARTNER,
+            "its person must have one neutral photo with landmarks and one smiling, both with measured units",
+        )
+        if photo.aus is not None
+        else photo.reject(Reason.EXPRESSION, "the table of action units has none of it")
+        for photo in photos
+        if photo.path not in taken
+    ]
 
 
 def _risen(rest: Mapping[str, float], smile: Mapping[str, float]) -> dict[str, float]:
@@ -93,7 +110,7 @@ def make_sitting(work: Sitting) -> Made:
             small = np.ascontiguousarray(mask[FINE // 2 :: FINE, FINE // 2 :: FINE])
             made[look] = (*encode_image(reduced(picture), work.jpeg_quality), small, units)
     except Rejected as error:
-        return Made([], [], [Reject(subject, error.reason, error.detail)])
+        return Made([], [], [Reject(name, error.reason, error.detail) for name in work.sitter.names], 0)
     faces = []
     for number, (first, second) in enumerate(pairs):
         (image, image_format, mask, units), (target, _, _, target_units) = made[first], made[second]
@@ -103,4 +120,4 @@ def make_sitting(work: Sitting) -> Made:
             width=work.size, source="london", subject_id=subject, mask=encode_mask(mask), aus=units,
             target_image=target, target_aus=target_units,
         ))  # fmt: skip
-    return Made(faces, tally.pixels.tolist(), [])
+    return Made(faces, tally.pixels.tolist(), [], len(work.sitter.names))

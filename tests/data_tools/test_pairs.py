@@ -1,22 +1,29 @@
 """Pairs by person: landmarks moved by muscles, smooth warps, lids, teeth, masks of contours, and folders of true pairs."""
 
+import csv
 import io
+import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from seghgan_tf.data.folder import read_dataset_json, read_split
 from seghgan_tf.data.stream import Batching, load_expression_stream
 from seghgan_tf.expressions import AUS, expression_space
 from seghgan_tf.regions import CLASSES
+from tests.data_tools.test_readers import reasons
 from tfrecords_tools.actions import ActionTable
+from tfrecords_tools.cli import app
 from tfrecords_tools.contours import contour_mask
 from tfrecords_tools.lessons import REST, SMILE, TAUGHT, lessons
 from tfrecords_tools.muscles import contract, eye_distance, lid_shifts
 from tfrecords_tools.pairs import convert_pairs, split_people, units_of
 from tfrecords_tools.photo import Photo
-from tfrecords_tools.sitters import find_sitters, sittings
+from tfrecords_tools.rejects import sum_of
+from tfrecords_tools.sitters import find_sitters, sittings, without_sitter
 from tfrecords_tools.taught import carry_points, identity_flow, lids, show, spline_flow, teach_flow
 from tfrecords_tools.teeth import Teeth, fill_mouth
 from tfrecords_tools.validate import validate
@@ -288,3 +295,76 @@ def test_two_splits_for_one_person_are_refused(tmp_path, faces_folder):
     ):
         convert_pairs("folder", people(tmp_path, rows, faces_folder), tmp_path / "out", size=64)
     assert not (tmp_path / "out").exists()
+
+
+def rejected(folder):
+    with (folder / "rejected.csv").open(newline="") as stream:
+        return {row[0]: row[1] for row in list(csv.reader(stream))[1:]}
+
+
+def test_each_photo_in_no_pair_is_named_and_counted(tmp_path, faces_folder):
+    rows = dict.fromkeys(
+        [("001", "neutral"), ("001", "happy"), ("002", "neutral"), ("003", "happy"), ("004", "happy")], ""
+    )
+    source = people(tmp_path, rows, faces_folder)
+    for name in ("002-again.jpg", "nobody.jpg", "unknown.jpg"):
+        shutil.copyfile(source / "002-neutral.jpg", source / name)
+    (source / "003-torn.jpg").write_bytes(b"torn")
+    (source / "readme.txt").write_text("hello")
+    with (source / "labels.csv").open("a") as table:
+        table.write("002-again.jpg,002,neutral,\nnobody.jpg,,happy,\nunknown.jpg,005,,\n003-torn.jpg,003,neutral,\n")
+        table.write("gone.jpg,006,happy,\n001-happy.jpg,001,happy,\n")
+    command = ["pair", "folder", source, tmp_path / "out", "--size", "64", "--workers", "1"]
+    done = CliRunner().invoke(app, [os.fspath(word) for word in command], env={"COLUMNS": "400"})
+    assert done.exit_code == 0, done.output
+    assert (
+        "11 files and 2 rows without one of their own = 2 photos converted + 9 rejected + 0 excluded + 2 ignored"
+        in done.output
+    )
+    assert rejected(tmp_path / "out") == {
+        "002-neutral.jpg": "no_partner", "002-again.jpg": "no_partner", "003-happy.jpg": "no_partner", "004-happy.jpg": "no_partner",
+        "nobody.jpg": "no_subject", "unknown.jpg": "no_expression", "003-torn.jpg": "not_an_image", "gone.jpg": "no_such_file",
+        "001-happy.jpg": "duplicate_id",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"2 kept, 4 no_partner \(004-happy\.jpg: no other photo"):
+        convert_pairs("folder", source, tmp_path / "few", size=64, min_kept=0.5)
+    assert not (tmp_path / "few").exists()
+
+
+def test_what_a_filter_excludes_and_a_join_lacks_is_told_of_pairs(tmp_path, faces_folder):
+    names = [
+        f"Rafd{camera}_01_Caucasian_female_{mood}_frontal.jpg"
+        for camera in ("090", "045")
+        for mood in ("neutral", "happy")
+    ]
+    (tmp_path / "in").mkdir()
+    for name, (inside, ending) in zip(names, 2 * [("neutral_front", "03"), ("smiling_front", "08")], strict=True):
+        (tmp_path / "in" / name).symlink_to(faces_folder / "london" / inside / f"001_{ending}.jpg")
+    rows = [f"{name}, 0.9, 1, {number}" for number, name in enumerate([*names[:2], "gone.jpg"])]
+    (tmp_path / "aus.csv").write_text("\n".join(["filename, confidence, success, AU12_r", *rows]))
+    table, options = ActionTable(str(tmp_path / "aus.csv")), {"camera": [90]}
+    description = convert_pairs("rafd", tmp_path / "in", tmp_path / "out", size=64, actions=table, options=options)
+    assert reasons(description, "excluded") == {"camera 045": 2}
+    assert str(sum_of(description)) == "4 files = 2 photos converted + 0 rejected + 2 excluded + 0 ignored"
+    assert description["joins"]["action units: rows without a photo"] == 1
+    assert not (tmp_path / "out" / "rejected.csv").exists()
+
+
+def test_people_without_both_photos_are_named_when_they_are_taught(two_people, tmp_path, faces_folder):
+    source = tmp_path / "london"
+    shutil.copytree(two_people, source, symlinks=True)
+    (source / "smiling_front" / "002_08.jpg").unlink()
+    (source / "smiling_front" / "002_08.jpg").touch()
+    (source / "smiling_front" / "003_08.jpg").symlink_to(faces_folder / "london" / "smiling_front" / "003_08.jpg")
+    table = ActionTable(str(source / "aus.csv"))
+    description = convert_pairs("london", source, tmp_path / "out", actions=table, taught=True, size=64)
+    assert (description["examples"], description["photos"], sum_of(description).holds) == (len(lessons(1)), 2, True)
+    assert rejected(tmp_path / "out") == {
+        "smiling_front/003_08.jpg": "no_partner", "neutral_front/002_03.jpg": "empty_file", "smiling_front/002_08.jpg": "empty_file",
+    }  # fmt: skip
+    assert "002_08.jpg: 0 bytes" in (tmp_path / "out" / "rejected.csv").read_text()
+
+
+def test_a_photo_without_measured_units_is_no_sitters():
+    photos = [Photo("a", "a.jpg", "a.jpg", subject_id="p", label=0, points=tuple(range(10)))]
+    assert [reject.reason for reject in without_sitter(photos, [])] == ["no_expression"]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +10,10 @@ from typing import Any
 
 from seghgan_tf.data.folder import SPLITS
 from seghgan_tf.files import sync
+from tfrecords_tools.accounts import Accounts
 from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.faces import is_further
 from tfrecords_tools.photo import Note, Photo, Reason, Reject, brief, readable
-from tfrecords_tools.readers.files import is_picture, walk
 
 PLAN = "plan.sqlite"
 
@@ -88,11 +87,10 @@ class PlanWriter:
             CREATE TABLE rejected(file TEXT, reason TEXT, detail TEXT, excluded INTEGER);
             CREATE TABLE about(value TEXT);
             CREATE TABLE judged(file TEXT PRIMARY KEY) WITHOUT ROWID;
-            CREATE TABLE file(path TEXT PRIMARY KEY, kind TEXT) WITHOUT ROWID;
         """)
         self._adding = False
         self._digest = hashlib.blake2b(digest_size=16)
-        self._entries = 0
+        self.accounts = Accounts(self._db)
         self.already_there = 0
         self.joins: Counter[str] = Counter()
 
@@ -111,8 +109,8 @@ class PlanWriter:
             if isinstance(entry, Note):
                 self.joins[entry.text] += entry.number
                 continue
-            self._entries += 1
-            self._count_file(entry)
+            self.accounts.add(entry)
+            self._digest_entry(entry)
             if self._adding:
                 name = entry.name if isinstance(entry, Photo) else entry.file
                 self._db.execute("INSERT OR IGNORE INTO judged VALUES (?)", (brief(readable(name)),))
@@ -126,13 +124,10 @@ class PlanWriter:
             texts = (brief(readable(text)) for text in entry[:3])
             self._db.execute("INSERT INTO rejected VALUES (?, ?, ?, ?)", (*texts, entry.excluded))
 
-    def _count_file(self, entry: Photo | Reject) -> None:
-        """Note which files an entry is of, and take what it says, but for where they lie, into the digest of all entries."""
+    def _digest_entry(self, entry: Photo | Reject) -> None:
+        """Take what an entry says, but for where its files lie, into the digest of all entries."""
         said = {**vars(entry), "path": "", "mask": bool(entry.mask)} if isinstance(entry, Photo) else entry[:4]
         self._digest.update(json.dumps(said).encode())
-        masks = [(entry.mask, "mask")] if isinstance(entry, Photo) and entry.mask else []
-        for path, kind in ((entry.path, "entry"), *masks):
-            self._db.execute("INSERT OR IGNORE INTO file VALUES (?, ?)", (readable(path), kind))
 
     def _add_photo(self, photo: Photo, seed: int, several: bool) -> Reject | None:
         """Take in a photo; returns why not where it cannot be."""
@@ -149,35 +144,6 @@ class PlanWriter:
         if self._db.execute("INSERT OR IGNORE INTO photo VALUES (?, ?, ?, ?, ?)", row).rowcount:
             return None
         return photo.reject(Reason.DUPLICATE, f"{photo.image_id} came before")
-
-    def count_files(self, source: Path) -> dict[str, Any]:
-        """Look at each file below the data set's folder: it is an entry's, or ignored by a rule that is named and counted.
-
-        Returns the number of `files`, that of `rows` more than files (of tables that name no file, or one twice), and the
-        `ignored` by rule: files = entries - rows + ignored.
-        """
-        ignored: Counter[str] = Counter()
-        files = entries = 0
-        for path in walk(source):
-            if isinstance(path, Reject):
-                continue
-            files += 1
-            place = os.path.join(source, path)
-            known = self._db.execute("SELECT kind FROM file WHERE path = ?", (readable(place),)).fetchone()
-            if known == ("entry",):
-                entries += 1
-            else:
-                ignored["masks" if known or self._is_part(place) else _rule(path, place)] += 1
-        return {"files": files, "rows": self._entries - entries, "ignored": dict(sorted(ignored.items()))}
-
-    def _is_part(self, place: str) -> bool:
-        """Tell whether a file is one part of a mask, BEGINNING_l_eye.png."""
-        folder, name = os.path.split(place)
-        beginnings = [os.path.join(folder, name[:i]) for i, letter in enumerate(name) if letter == "_"]
-        return any(
-            self._db.execute("SELECT 1 FROM file WHERE path = ? AND kind = 'mask'", (readable(each),)).fetchone()
-            for each in beginnings
-        )
 
     def finish(self, conversion: Conversion, about: dict[str, Any]) -> None:
         """Share the photos out over splits and shards and make the plan final. Raises ValueError where there is none."""
@@ -259,14 +225,6 @@ class PlanWriter:
         """Let go of an unfinished plan."""
         self._db.close()
         self._part.unlink(missing_ok=True)
-
-
-def _rule(path: str, place: str) -> str:
-    """Return why a file that no entry is of was ignored."""
-    folder, name = os.path.split(path)
-    if is_picture(place):
-        return f"pictures in {readable(folder) or '.'} that the data set's layout or table does not name"
-    return f"no picture: {readable(os.path.splitext(name)[1]) or 'without an ending'}"
 
 
 def too_few(kept: int, reasons: Sequence[str]) -> ValueError:

@@ -20,14 +20,14 @@ from seghgan_tf.data.folder import (
     tally_of,
     write_dataset_json,
 )
-from tfrecords_tools.actions import Actions
+from tfrecords_tools.actions import joined
 from tfrecords_tools.convert.conversion import Conversion
 from tfrecords_tools.convert.local import run_in_processes
 from tfrecords_tools.convert.plan import PLAN, Plan, PlanWriter, too_few
 from tfrecords_tools.convert.shard import JOURNAL, convert_shard
 from tfrecords_tools.photo import Note, Photo, Reject
 from tfrecords_tools.readers import read_dataset
-from tfrecords_tools.rejects import Reasons, open_rejects, sum_of
+from tfrecords_tools.rejects import Reasons, check_sum, open_rejects
 
 LOCK = "lock"
 ON_ERROR = ("report", "skip", "fail")
@@ -214,18 +214,8 @@ def _inputs(conversion: Conversion) -> str:
 
 
 def _entries(conversion: Conversion, aside: Path) -> Iterator[Photo | Reject | Note]:
-    """Yield what the reader says, with its action units joined; the table of these is kept in the folder `aside` meanwhile."""
     entries = read_dataset(conversion.dataset, Path(conversion.source), conversion.options)
-    if conversion.actions is None:
-        yield from entries
-        return
-    actions = Actions(aside / "actions.sqlite")
-    try:
-        actions.load(conversion.actions)
-        yield from actions.join(entries)
-    finally:
-        actions.close()
-        (aside / "actions.sqlite").unlink(missing_ok=True)
+    return entries if conversion.actions is None else joined(entries, conversion.actions, aside)
 
 
 def _make_plan(conversion: Conversion, output: Path, journal: Path, before: dict[str, Any] | None, fail: bool) -> None:
@@ -237,7 +227,7 @@ def _make_plan(conversion: Conversion, output: Path, journal: Path, before: dict
                 writer.add_known(face.image_id, face.subject_id or face.image_id, split, conversion.seed)
         writer.add(_entries(conversion, journal), conversion.seed, fail, conversion.picturing.takes_several)
         writer.finish(
-            conversion, {"generation": _generation(before), "files": writer.count_files(Path(conversion.source))}
+            conversion, {"generation": _generation(before), "files": writer.accounts.count(Path(conversion.source))}
         )
     finally:
         writer.close()
@@ -274,9 +264,7 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
         inputs=plan.about["inputs"], joins=plan.about["joins"] if files else {}, photos=photos, rejected_before=kept, **files,
         **rejects.to_json(),
     )  # fmt: skip
-    if plan.about["request"]["share"][1] == 1 and not (total := sum_of(description)).holds:
-        raise ValueError(
-            f"`source` must be accounted for, file by file; this is an error of the program. Received: {total}"
-        )
+    if plan.about["request"]["share"][1] == 1:
+        check_sum(description)
     write_dataset_json(output, description, output / JOURNAL)
     return description

@@ -189,6 +189,21 @@ def test_the_gate_refuses_a_broken_editor_and_one_that_nobody_measured():
     assert not all(check.passed for check in gate.compare(good | {"asked_error": float("nan")}, good))
 
 
+@pytest.mark.parametrize(("edited", "unedited"), gate.UNEDITED.items())
+def test_the_gate_refuses_edits_that_a_critic_or_a_judge_cannot_tell_from_photos(edited, unedited):
+    good = {"miou": 0.9, "asked_error": 0.2, "unasked_error": 1.2, "judged_error": 0.9, "judged_unasked_error": 1.1}
+
+    def failed(**change):
+        figures = {name: value for name, value in (good | change).items() if value is not None}
+        return [check.figure for check in gate.compare(figures, None) if not check.passed]
+
+    assert failed() == []
+    assert failed(**{edited: good[unedited] + 0.3}) == [edited], "worse than no edit"
+    assert failed(**{edited: good[unedited]}) == [edited], "as good as no edit: it does nothing"
+    assert failed(**{edited: float("nan")}) == failed(**{unedited: float("nan")}) == [edited]
+    assert failed(**{unedited: None}) == [unedited], "what it must beat is not known"
+
+
 @pytest.mark.parametrize("figure", gate.RULES)
 def test_every_figure_that_both_sides_have_is_compared(figure):
     rule = gate.RULES[figure]

@@ -42,6 +42,8 @@ FACTS = ("unasked_error", "judged_unasked_error", "judge_error", "changed")
 """Figures that describe the data and not the model."""
 EDIT_FIGURES = ("error_ratio", "asked_error")
 """A candidate must have one of these at least: a model is not released whose edits nobody measured."""
+UNEDITED = {"asked_error": "unasked_error", "judged_error": "judged_unasked_error"}
+"""What is seen where nothing was edited, of each figure of what is seen in edits: an edit must beat it, or it does nothing."""
 
 
 class Check(NamedTuple):
@@ -88,9 +90,8 @@ def compare(candidate: dict[str, Any], baseline: dict[str, Any] | None, limits: 
     """
     floors = [("miou", limits.min_miou, True), ("error_ratio", limits.max_error_ratio, False)]
     floors += [("outside_change", limits.max_outside_change, False)]
-    if "unasked_error" in candidate:  # what is seen where nothing was edited: an edit must beat it
-        floors.append(("asked_error", candidate["unasked_error"], False))
     checks = [_check(candidate, *one, "floor" if one[2] else "ceiling") for one in floors if one[0] in candidate]
+    checks += [_beats(candidate, edited, unedited) for edited, unedited in UNEDITED.items() if edited in candidate]
     if not any(figure in candidate for figure in EDIT_FIGURES):
         checks.append(Check(EDIT_FIGURES[0], None, limits.max_error_ratio, "ceiling", False))
     slack = {"miou": limits.miou_drop, "error_ratio": limits.error_ratio_rise}
@@ -106,6 +107,14 @@ def _check(candidate: dict[str, Any], figure: str, bound: float, at_least: bool,
     value = candidate.get(figure)
     passed = value is not None and (value >= bound if at_least else value <= bound)  # a NaN passes nothing
     return Check(figure, value, bound, rule, passed)
+
+
+def _beats(candidate: dict[str, Any], edited: str, unedited: str) -> Check:
+    """Check that edits lie below what is seen without them; not to know that is not to pass."""
+    if unedited not in candidate:
+        return Check(unedited, None, candidate[edited], "floor", False)
+    bound = candidate[unedited]
+    return Check(edited, candidate[edited], bound, "unedited", candidate[edited] < bound)
 
 
 def judge(candidate: Path, baseline: Path | None, limits: Limits = Limits()) -> list[Check]:  # noqa: B008  # immutable

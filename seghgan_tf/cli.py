@@ -1,6 +1,5 @@
 """The command `seghgan`: light at start, each command imports what it needs."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -129,6 +128,7 @@ def export(
         typer.echo(f"exported before: version {receipt.read_text().strip()}")
         return
     quiet.start_tensorflow()
+    from seghgan_tf.evaluation.provenance import figures_for
     from seghgan_tf.export import export as write
     from seghgan_tf.model import SegHGAN, checkpoint
     from seghgan_tf.training.workdir import load_run
@@ -142,7 +142,7 @@ def export(
         known = checkpoint.facts(checkpoint.path_of(preset))
         facts = {name: known[name] for name in ("command", "steps", "figures", "sha256") if name in known}
     if figures:
-        facts["figures"] = json.loads(figures.read_text())
+        facts["figures"] = figures_for(model, figures)
     if litert:
         from seghgan_tf.litert import write_litert
 

@@ -1,5 +1,7 @@
 """Figures are what the field's libraries compute, each stream is measured to its own end, and a judge is independent."""
 
+import json
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -7,8 +9,10 @@ import scipy.stats
 import tensorflow as tf
 from sklearn import metrics as sk
 
-from seghgan_tf.evaluation import figures, gate, intervals, metrics
+from seghgan_tf.config import Config
+from seghgan_tf.evaluation import figures, gate, intervals, metrics, networks, provenance
 from seghgan_tf.regions import CLASSES
+from seghgan_tf.training.workdir import load_checkpoint
 from tests.test_model import SIZE, make_model
 
 
@@ -173,11 +177,51 @@ class Mean(tf.Module):
 def test_a_saved_model_judges_edits_and_gives_features(model, tmp_path):
     module = Mean()
     tf.saved_model.save(module, str(tmp_path / "mean"), signatures={"serving_default": module.__call__})
-    judge = figures.Signature(tmp_path / "mean")
+    judge = networks.Signature(tmp_path / "mean")
     _, stream = batches(6, 3)
     found = figures.evaluate_run(model, None, stream, judge=judge, features=judge)
     assert {"judge_error", "judged_error", "judged_unasked_error", "fid", "kid"} <= found.keys()
     assert found["fid"] >= 0
+    assert judge.digest == networks.Signature(tmp_path / "mean").digest
+
+
+def test_a_judge_of_other_labels_or_of_one_number_judges_nothing(model, tmp_path):
+    module = Mean()
+    tf.saved_model.save(module, str(tmp_path / "mean"), signatures={"serving_default": module.__call__})
+    few, stream = batches(2, 2)
+    own = networks.Signature(tmp_path / "mean")
+    before = own.digest
+    with pytest.raises(ValueError, match="segmenter alone"):
+        figures.evaluate_run(model, few, judge=own)
+    (tmp_path / "mean" / "judge.json").write_text(json.dumps({"labels": ["AU12", "AU25"]}))
+    networks.check_judge(own, model.config.space, SIZE)
+    (tmp_path / "mean" / "judge.json").write_text(json.dumps({"labels": ["AU25", "AU12"]}))
+    other = networks.Signature(tmp_path / "mean")
+    assert other.digest != before
+    with pytest.raises(ValueError, match="AU25, AU12 in"):
+        figures.evaluate_run(model, None, stream, judge=other)
+
+    single = tf.keras.Sequential([tf.keras.Input((16, 16, 3)), tf.keras.layers.Flatten(), tf.keras.layers.Dense(1)])
+    single.export(str(tmp_path / "single"), verbose=False)
+    with pytest.raises(ValueError, match=r"\(2, 1\) of two images"):
+        figures.evaluate_run(model, None, stream, judge=networks.Signature(tmp_path / "single"))
+
+
+def test_figures_say_of_which_weights_and_no_others_are_exported_with_them(model, tmp_path):
+    config = Config(model=model.config)
+    figures_file = tmp_path / "figures.json"
+    told = {"miou": 0.5, "measured": provenance.measured(model, config, "test")}
+    figures_file.write_text(json.dumps(told))
+    assert provenance.figures_for(model, figures_file) == told
+    model.save(tmp_path / "same.keras")
+    assert provenance.figures_for(load_checkpoint(tmp_path / "same.keras"), figures_file) == told
+    other = load_checkpoint(tmp_path / "same.keras")
+    other.averages[0].assign_add(tf.ones_like(other.averages[0]) * 1e-3)  # what is served, though nothing else differs
+    with pytest.raises(ValueError, match="those of step 0"):
+        provenance.figures_for(other, figures_file)
+    figures_file.write_text(json.dumps({"miou": 0.5}))
+    with pytest.raises(ValueError, match="do not say of which"):
+        provenance.figures_for(model, figures_file)
 
 
 def test_the_gate_refuses_a_broken_editor_and_one_that_nobody_measured():
@@ -210,3 +254,27 @@ def test_every_figure_that_both_sides_have_is_compared(figure):
     good = {"miou": 0.9, "error_ratio": 0.5, "outside_change": 0.001} | {figure: 0.6 if figure == "miou" else 0.01}
     worse = good | {figure: good[figure] + (-2.0 if rule.more_is_better else 2.0)}
     assert figure in {check.figure for check in gate.compare(worse, good) if not check.passed}
+
+
+def test_only_what_the_same_judge_said_is_compared_and_the_rest_is_told(tmp_path):
+    said = {"miou": 0.9, "asked_error": 0.2, "unasked_error": 1.2, "judged_error": 0.4, "judged_unasked_error": 1.1}
+    base = said | {"images": {"expression": 2000}, "measured": {"split": "test", "records": "a", "judge": "one"}}
+    worse = base | {"judged_error": 0.9}
+    other = worse | {"measured": base["measured"] | {"judge": "two"}}
+    failed = [[check.figure for check in gate.compare(each, base) if not check.passed] for each in (worse, other)]
+    assert failed == [["judged_error"], []]
+    unjudged = {name: value for name, value in other.items() if name != "judged_error"}
+    assert "judged_error" in {check.figure for check in gate.compare(unjudged, base) if not check.passed}
+
+    def differences(figures):
+        for name, each in (("candidate", figures), ("baseline", base)):
+            (tmp_path / f"{name}.json").write_text(json.dumps(each))
+        return "; ".join(gate.differences(tmp_path / "candidate.json", tmp_path / "baseline.json"))
+
+    assert differences(base) == differences(worse) == ""
+    assert differences(other) == "judged_error is not compared: another judge"
+    few = base | {"images": {"expression": 8}, "measured": base["measured"] | {"records": "b"}}
+    assert "different records" in differences(few)
+    assert "8 (expression) against 2000 (expression)" in differences(few)
+    assert "do not say which records" in differences(said)
+    assert gate.differences(tmp_path / "candidate.json", None) == []

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from seghgan_tf import cli
 from seghgan_tf.config import read_config
-from seghgan_tf.evaluation import gate
+from seghgan_tf.evaluation import gate, networks, provenance
 from seghgan_tf.evaluation.figures import evaluate_run
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.training import pretrained, runs, workdir
@@ -183,6 +183,23 @@ def test_a_judges_own_error_stands_beside_what_it_says_of_edits(measured):
     assert figures["judge_error"] == pytest.approx(facts["error"], rel=1e-4), "both on the split that it never saw"
     assert f"{facts['error']:.4f}" in said[0]
     assert f"The independent judge errs by {figures['judge_error']:.3f}" in (folder / "report.html").read_text()
+
+
+def test_figures_name_the_step_the_split_and_the_judge_and_go_with_no_other_weights(finished, measured, tmp_path):
+    _, run, model = finished
+    folder, _, figures = measured
+    told = figures["measured"]
+    assert (told["step"], told["split"]) == (3, "test")
+    assert told["judge"] == networks.Signature(folder / "judge").digest
+    assert told.keys() == {"step", "weights", "split", "records", "judge"}
+    assert provenance.figures_for(model, folder / "figures.json") == figures
+    figures["measured"] = told | {"step": 2, "weights": "0" * 64}
+    (tmp_path / "other.json").write_text(json.dumps(figures))
+    words = ["export", "--workdir", str(run), "--output", str(tmp_path / "out"), "--figures"]
+    done = CliRunner().invoke(cli.app, [*words, str(tmp_path / "other.json")])
+    assert "those of step 3" in str(done.exception)
+    assert "those of step 2" in str(done.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_judge_is_not_changed_once_it_has_judged(finished, measured):

@@ -29,6 +29,7 @@ from seghgan_tf.demo.trials import (
     large_figures,
     trial_figures,
 )
+from seghgan_tf.evaluation import provenance
 from seghgan_tf.evaluation.figures import segmentation_figures
 from seghgan_tf.export import export
 from seghgan_tf.model import SegHGAN, checkpoint
@@ -217,6 +218,7 @@ def run_demo(
     with clock.stage("export", "Export a SavedModel with signatures, warmup and manifest"):
         measured = {name: figures[name] for name in ("miou", "iou", "outside_change")}
         measured["error_ratio"] = figures["edit_error_ratio"]
+        measured["measured"] = provenance.measured(model, config, "test")
         facts = {"preset": preset, "step": model.steps_done, "figures": measured}
         exported = export(model, workdir / "export", training=facts)
     with (

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from seghgan_tf.config import Config, read_config
-from seghgan_tf.evaluation import comparison
+from seghgan_tf.evaluation import comparison, provenance
 from seghgan_tf.evaluation.cost import step_costs
 from seghgan_tf.evaluation.figures import evaluate_run
 from seghgan_tf.evaluation.intervals import Rows
@@ -73,6 +73,7 @@ def _measure(model: SegHGAN, config: Config, folder: Path) -> None:
     rows: dict[str, Rows] = {}
     streams = training.streams(config, "test", people=True)
     figures = evaluate_run(model, **streams, keep=rows)
+    figures["measured"] = provenance.measured(model, config, "test")
     figures["by_person"] = {kind: each.by_person() for kind, each in rows.items()}
     Image.fromarray(_edits(model, next(iter(streams["expression"])))).save(folder / EDITS_FILE)
     write_atomically(folder / FIGURES_FILE, json.dumps(figures) + "\n")

@@ -3,7 +3,7 @@
 import fnmatch
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,19 +44,20 @@ def evaluate(
     from rich.table import Table
 
     quiet.start_tensorflow()
-    from seghgan_tf.evaluation import report
-    from seghgan_tf.evaluation.figures import Signature, evaluate_run
+    from seghgan_tf.evaluation import provenance, report
+    from seghgan_tf.evaluation.figures import evaluate_run
+    from seghgan_tf.evaluation.networks import Signature
     from seghgan_tf.training.run import streams
     from seghgan_tf.training.workdir import load_run, read_config_of
 
     config, model = read_config_of(workdir), load_run(workdir, best)
     measured = streams(config, split, people=True)
-    figures = evaluate_run(
-        model,
-        **measured,
-        judge=Signature(judge) if judge else None,
-        features=Signature(features) if features else None,
-    )
+    networks: dict[str, Any] = {
+        "judge": Signature(judge) if judge else None,
+        "features": Signature(features) if features else None,
+    }
+    figures = evaluate_run(model, **measured, **networks)
+    figures["measured"] = provenance.measured(model, config, split, **networks)
     table = Table("figure", "measured", "95 %", "what")
     for row in report.rows(figures):
         table.add_row(*row)
@@ -171,7 +172,7 @@ def gate(
 
     seghgan gate exports --models-config models.config
     """
-    from seghgan_tf.evaluation.gate import Limits, judge
+    from seghgan_tf.evaluation.gate import Limits, differences, judge
     from serving.release.receipt import check_digest
     from serving.server.models_config import read_models
 
@@ -186,6 +187,8 @@ def gate(
     limits = Limits(
         min_miou=min_miou, miou_drop=miou_drop, max_error_ratio=max_error_ratio, error_ratio_rise=error_ratio_rise
     )
+    for line in differences(candidate, baseline):
+        typer.secho(f"note: {line}", fg="yellow", err=True)
     for check in judge(candidate, baseline, limits):
         typer.echo(f"{check.figure}: {check.value:.4f}, {check.rule} {check.bound:.4f}")
     typer.echo(f"passed, against {baseline or 'floors alone'}")

@@ -1,8 +1,7 @@
 """Figures of a trained model: segmentation, edits against their truth, expressions, and what an edit leaves alone."""
 
 import math
-from collections.abc import Iterable, Mapping, MutableMapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from seghgan_tf.evaluation import metrics
 from seghgan_tf.evaluation.intervals import Figure, Rows, intervals, mean
+from seghgan_tf.evaluation.networks import Signature, check_judge
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.regions import CLASSES, REGIONS
 
@@ -18,30 +18,6 @@ CHANGED = 4 / 255
 """A pixel truly changes where any channel differs by more than this (0..1) between the photo and its true target."""
 Kept = MutableMapping[str, Rows] | None
 """Where the rows that figures come of are kept by kind, if they are wanted."""
-
-
-class Signature:
-    """A SavedModel's `serving_default` of one image input (B, S, S, 3) in [-1, 1] and one output (B, D), as a function.
-
-    Raises ValueError where the folder's model has another signature.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.model = tf.saved_model.load(str(folder))
-        self.call = self.model.signatures.get("serving_default")
-        inputs = self.call.structured_input_signature[1] if self.call is not None else {}
-        if len(inputs) != 1 or len(self.call.structured_outputs) != 1:
-            raise ValueError(
-                f"`{folder}` must be a SavedModel whose serving_default takes one image and returns one vector. Received: another"
-            )
-        ((self.name, spec),) = inputs.items()
-        self.size = spec.shape[1]
-
-    def __call__(self, image: tf.Tensor) -> NDArray[np.float32]:
-        """Return the vectors (B, D) of images (B, S, S, 3), resized to the model's size."""
-        resized = image if self.size is None else tf.image.resize(image, (self.size, self.size), antialias=True)
-        (output,) = self.call(**{self.name: tf.cast(resized, tf.float32)}).values()
-        return np.asarray(output)
 
 
 def segmentation_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], keep: Kept = None) -> dict[str, Any]:
@@ -265,10 +241,10 @@ def evaluate_run(
     """Measure everything that the streams allow, each to its own end, with the generators' running average in place.
 
     `images` and `people` say on how many of them each stream was measured, `intervals` are 95 % bootstrap intervals over people; `judge`
-    sees expressions, `features` are a network's; `keep` is filled with the rows. Raises ValueError where there is no stream.
+    sees expressions, `features` are a network's; `keep` is filled with the rows. Raises ValueError where there is no stream, none for the
+    judge, or where the judge does not see the model's expressions.
     """
-    if segmentation is None and expression is None:
-        raise ValueError("`segmentation` or `expression` must be a stream. Received: neither")
+    _check_asked(model, segmentation, expression, judge)
     figures: dict[str, Any] = {}
     counted: dict[str, dict[str, Any]] = {"images": {}, "people": {}, "intervals": {}}
 
@@ -283,13 +259,31 @@ def evaluate_run(
         if segmentation is not None:
             add(segmentation_figures(model, segmentation, keep), "segmentation")
         if expression is not None:
-            add(expression_figures(model, expression, keep), "expression")
-            add(leakage_figures(model, expression.take(4), keep), "expression")
-            add(locality_figures(model, next(iter(expression))), "expression")
-            if "target_image" in expression.element_spec:
-                add(pair_figures(model, expression, keep), "expression")
-            if judge is not None:
-                add(judged_figures(model, expression, judge, keep), "expression")
-            if features is not None:
-                add(realism_figures(model, expression, features), "expression")
+            for found in _of_expressions(model, expression, judge, features, keep):
+                add(found, "expression")
     return figures | counted
+
+
+def _check_asked(model: SegHGAN, segmentation: Any, expression: Any, judge: Signature | None) -> None:
+    if segmentation is None and expression is None:
+        raise ValueError("`segmentation` or `expression` must be a stream. Received: neither")
+    if judge is not None and expression is None:
+        raise ValueError(
+            "`judge` must go with a stream of expressions. Received: a run that trains the segmenter alone"
+        )
+    if judge is not None:
+        check_judge(judge, model.config.space, model.config.image_size)
+
+
+def _of_expressions(
+    model: SegHGAN, stream: tf.data.Dataset, judge: Signature | None, features: Signature | None, keep: Kept
+) -> Iterator[dict[str, Any]]:
+    yield expression_figures(model, stream, keep)
+    yield leakage_figures(model, stream.take(4), keep)
+    yield locality_figures(model, next(iter(stream)))
+    if "target_image" in stream.element_spec:
+        yield pair_figures(model, stream, keep)
+    if judge is not None:
+        yield judged_figures(model, stream, judge, keep)
+    if features is not None:
+        yield realism_figures(model, stream, features)

@@ -1,6 +1,7 @@
 """The quality gate: a candidate's figures against fixed floors and against the model that serves now."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,9 @@ EDIT_FIGURES = ("error_ratio", "asked_error")
 """A candidate must have one of these at least: a model is not released whose edits nobody measured."""
 UNEDITED = {"asked_error": "unasked_error", "judged_error": "judged_unasked_error"}
 """What is seen where nothing was edited, of each figure of what is seen in edits: an edit must beat it, or it does nothing."""
+
+NETWORKS = {"judge": ("judged_error",), "features": ("fid", "kid")}
+"""Figures that compare only where the same network gave them on both sides."""
 
 
 class Check(NamedTuple):
@@ -94,9 +98,10 @@ def compare(candidate: dict[str, Any], baseline: dict[str, Any] | None, limits: 
     checks += [_beats(candidate, edited, unedited) for edited, unedited in UNEDITED.items() if edited in candidate]
     if not any(figure in candidate for figure in EDIT_FIGURES):
         checks.append(Check(EDIT_FIGURES[0], None, limits.max_error_ratio, "ceiling", False))
+    others = {} if baseline is None else _of_other_networks(candidate, baseline)
     slack = {"miou": limits.miou_drop, "error_ratio": limits.error_ratio_rise}
     for figure, rule in RULES.items():
-        if baseline is not None and figure in baseline:
+        if baseline is not None and figure in baseline and figure not in others:
             behind = slack.get(figure, rule.slack)
             bound = baseline[figure] + (-behind if rule.more_is_better else behind)
             checks.append(_check(candidate, figure, bound, rule.more_is_better, "baseline"))
@@ -107,6 +112,40 @@ def _check(candidate: dict[str, Any], figure: str, bound: float, at_least: bool,
     value = candidate.get(figure)
     passed = value is not None and (value >= bound if at_least else value <= bound)  # a NaN passes nothing
     return Check(figure, value, bound, rule, passed)
+
+
+def _measured(figures: Mapping[str, Any]) -> Mapping[str, Any]:
+    return figures.get("measured", {})
+
+
+def _of_other_networks(candidate: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, str]:
+    """Return the figures that both sides have of different networks, each with what the network is."""
+    different = [name for name in NETWORKS if _measured(candidate).get(name) != _measured(baseline).get(name)]
+    return {
+        figure: name for name in different for figure in NETWORKS[name] if figure in candidate and figure in baseline
+    }
+
+
+def differences(candidate: Path, baseline: Path | None) -> list[str]:
+    """Say in what the measurements of two sides differ, so that their figures do not compare, or compare less surely."""
+    if baseline is None:
+        return []
+    one, other = read_figures(candidate), read_figures(baseline)
+    said = [f"{figure} is not compared: another {name}" for figure, name in _of_other_networks(one, other).items()]
+    silent = [str(path) for path, side in ((candidate, one), (baseline, other)) if not _measured(side)]
+    if silent:
+        said.append(f"{' and '.join(silent)} do not say which records they were measured on; evaluate again")
+    elif any(_measured(one).get(name) != _measured(other).get(name) for name in ("split", "records")):
+        said.append("the sides were measured on different records; evaluate both on the same")
+    if one.get("images") != other.get("images"):
+        said.append(f"images that were measured: {_counts(one)} against {_counts(other)}")
+    return said
+
+
+def _counts(figures: Mapping[str, Any]) -> str:
+    return (
+        ", ".join(f"{count} ({stream})" for stream, count in figures.get("images", {}).items()) or "an unknown number"
+    )
 
 
 def _beats(candidate: dict[str, Any], edited: str, unedited: str) -> Check:

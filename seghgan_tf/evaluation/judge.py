@@ -11,12 +11,11 @@ import tensorflow as tf
 
 from seghgan_tf.config import Config
 from seghgan_tf.data.stream import Batching, load_expression_stream
-from seghgan_tf.evaluation.figures import Signature
 from seghgan_tf.evaluation.intervals import Rows, mean
+from seghgan_tf.evaluation.networks import JUDGE_FILE, Signature
 from seghgan_tf.expressions import ExpressionSpace
 from seghgan_tf.model.critic import critic
 
-FACTS = "judge.json"
 LOOKS = 20
 """How often a judge is compared on the validation split; the best is kept."""
 PATIENCE = 5
@@ -63,7 +62,7 @@ def train_judge(
     usual = np.mean([expression.numpy().mean(0) for _, expression in trained.take(LOOKS)], 0)
     found = _errors(Signature(output), config, usual)
     facts = {"labels": list(space.labels), "image_size": size, "width": width, "steps": steps, "seed": seed, **found}
-    (output / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+    (output / JUDGE_FILE).write_text(json.dumps(facts, indent=2) + "\n")
     return facts
 
 

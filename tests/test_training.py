@@ -18,6 +18,7 @@ from seghgan_tf import cli
 from seghgan_tf.config import read_config
 from seghgan_tf.evaluation import gate, networks, provenance
 from seghgan_tf.evaluation.figures import evaluate_run
+from seghgan_tf.evaluation.judge import train_judge
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.training import pretrained, runs, workdir
 from seghgan_tf.training import run as training
@@ -200,6 +201,32 @@ def test_figures_name_the_step_the_split_and_the_judge_and_go_with_no_other_weig
     assert "those of step 3" in str(done.exception)
     assert "those of step 2" in str(done.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_judge_is_trained_only_where_its_error_can_be_measured(finished, records, tmp_path):
+    shutil.copytree(records, tmp_path / "records")
+    described = json.loads((tmp_path / "records" / "dataset.json").read_text())
+    del described["splits"]["test"]
+    (tmp_path / "records" / "dataset.json").write_text(json.dumps(described))
+    for shard in (tmp_path / "records").glob("test-*"):
+        shard.unlink()
+    config, told = tiny_run(tmp_path / "records"), []
+    with pytest.raises(ValueError, match="test"):
+        train_judge(config, tmp_path / "judge", 20, 4, 7, told.append)
+    with pytest.raises(ValueError, match="must be test or validation"):
+        train_judge(config, tmp_path / "judge", 20, 4, 7, told.append, "train")
+    assert told == []
+    assert not (tmp_path / "judge").exists()
+    facts = train_judge(config, tmp_path / "judge", 20, 4, 7, told.append, "validation")
+    assert (facts["split"], facts["images"]) == ("validation", 4)
+    assert json.loads((tmp_path / "judge" / "judge.json").read_text()) == facts
+    assert {path.name for path in tmp_path.iterdir()} == {"records", "judge"}, "nothing half made stays"
+
+
+def test_the_split_of_training_is_never_measured(finished):
+    done = CliRunner().invoke(cli.app, ["evaluate", "--workdir", str(finished[1]), "--split", "train"])
+    assert done.exit_code == 2
+    assert "test or validation" in done.output
 
 
 def test_a_judge_is_not_changed_once_it_has_judged(finished, measured):

@@ -18,7 +18,7 @@ Best = Annotated[bool, typer.Option("--best", help="Use the run's best checkpoin
 @app.command()
 def evaluate(
     workdir: Workdir,
-    split: Annotated[str, typer.Option(help="Split to measure on.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to measure on: test or validation.")] = "test",
     output: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
     page: Annotated[
         Path | None,
@@ -40,6 +40,8 @@ def evaluate(
 
     Every figure has a 95 % bootstrap interval over the people who were measured.
     """
+    if split not in ("test", "validation"):  # that of training has no end
+        raise typer.BadParameter(f"--split must be test or validation. Received: {split}")
     from rich.console import Console
     from rich.table import Table
 
@@ -78,13 +80,16 @@ def train_judge(
     steps: Annotated[int, typer.Option(min=1, help="Training steps, at most; the best by validation is kept.")] = 4000,
     width: Annotated[int, typer.Option(min=1, help="Channels of its first stage.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of its weights and of the photos' order.")] = 7,
+    split: Annotated[
+        str, typer.Option(help="Split to measure its own error on: test, or validation where there is no other.")
+    ] = "test",
 ) -> None:
     """Train an independent judge of expressions on a run's real photos, never on edits, and say what it errs by itself."""
     quiet.start_tensorflow()
     from seghgan_tf.evaluation.judge import train_judge as train
     from seghgan_tf.training.workdir import read_config_of
 
-    facts = train(read_config_of(workdir), output, steps, width, seed, typer.echo)
+    facts = train(read_config_of(workdir), output, steps, width, seed, typer.echo, split)
     typer.echo(
         f"its own error on {facts['images']} photos of {facts['people']} people never trained on: {facts['error']:.4f} "
         f"(always the usual answer: {facts['guess']:.4f})"

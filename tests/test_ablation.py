@@ -142,6 +142,39 @@ def test_work_is_shared_resumed_and_shown_while_it_is_partial(settings, tmp_path
         )
 
 
+@pytest.mark.parametrize(
+    ("trained", "step", "why"),
+    [
+        ({"steps": 5000}, 5000, "trained with training.steps = 5000"),
+        ({"learning_rate": 0.5}, 2, "trained with training.learning_rate = 0.5"),
+        ({}, 1, "at step 1, not 2"),  # trained further by hand, and not measured again
+    ],
+)
+def test_figures_of_another_budget_are_named_and_not_compared(settings, tmp_path, trained, step, why):
+    other = tuple(f"training.{name}={value}" for name, value in trained.items())
+    config = ablation.plan("drawn-64", (*settings, *other), ("none",), (), 1)["unet-none-0"]
+    folder = tmp_path / "unet-none-0"
+    folder.mkdir()
+    (folder / "config.json").write_text(config.model_dump_json())
+    (folder / "figures.json").write_text(json.dumps({"miou": 0.9, "measured": {"step": step}}))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    said, found = ablate(settings, tmp_path, "--only", "*-none-0")
+    assert said.replace("\n", " ").count(why) == 2, "left out, and missing"
+    assert "measured: 0 of 2 runs" in said
+    assert found["missing"]["unet-none-0"].startswith(why)
+    assert found["figures"] == {}
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_that_is_cut_with_another_rate_does_not_go_on(settings, tmp_path):
+    config = ablation.plan("drawn-64", (*settings, "training.learning_rate=0.5"), ("none",), (), 1)["unet-none-0"]
+    (tmp_path / "unet-none-0" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "unet-none-0" / "config.json").write_text(config.model_dump_json())
+    (tmp_path / "unet-none-0" / "checkpoints" / "step-00000001.keras").touch()
+    _, found = ablate(settings, tmp_path, "--only", "*-none-0")
+    assert found["missing"]["unet-none-0"].startswith("trained with training.learning_rate = 0.5")
+
+
 def test_a_pattern_that_names_no_run_is_refused(settings, tmp_path):
     done = CliRunner().invoke(cli.app, ["ablate", "--config", "drawn-64", "--workdir", str(tmp_path), "--only", "x"])
     assert done.exit_code == 2

@@ -48,7 +48,13 @@ def plan(
 
 
 def run(config: Config, folder: Path, train: bool, console: Console) -> None:
-    """Train a run to its end, or go on with it, if `train`, and measure it; what is done, or in another process's hands, is left alone."""
+    """Train a run to its end, or go on with it, if `train`, and measure it; what is done, or in another process's hands, is left alone.
+
+    So is what was trained otherwise than `config` says: its figures would not compare.
+    """
+    if why := _otherwise(folder, config):
+        console.print(f"left out: {folder.name}, {why}")
+        return
     if (folder / FIGURES_FILE).is_file() or not (train or _step(folder) >= config.training.steps):
         return
     console.rule(folder.name)
@@ -67,6 +73,25 @@ def _step(folder: Path) -> int:
     return max(
         (int(path.stem.split("-")[1]) for path in (folder / workdir.CHECKPOINTS).glob("step-*.keras")), default=0
     )
+
+
+def _otherwise(folder: Path, config: Config) -> str:
+    """Say in what a run was trained, or measured, otherwise than `config` says; empty where in nothing, or where it goes on to its steps."""
+    if not (folder / workdir.CONFIG_FILE).is_file():
+        return ""
+    before, now = (each.training.model_dump() for each in (workdir.read_config_of(folder), config))
+    done = (folder / FIGURES_FILE).is_file()
+    differs = [
+        f"training.{key} = {value}" for key, value in before.items() if value != now[key] and (done or key != "steps")
+    ]
+    if differs:
+        return f"trained with {', '.join(differs)}: another budget takes another folder"
+    step = _step(folder)
+    if done:
+        step = json.loads((folder / FIGURES_FILE).read_text()).get("measured", {}).get("step", now["steps"])
+    if step > now["steps"] or (done and step < now["steps"]):
+        return f"at step {step}, not {now['steps']}: another budget takes another folder"
+    return ""
 
 
 def _measure(model: SegHGAN, config: Config, folder: Path) -> None:
@@ -139,7 +164,9 @@ def _compare(runs: Mapping[str, Config], folder: Path, baseline: str) -> tuple[d
 
 
 def _why(folder: Path, config: Config) -> str:
-    """Say why a run has no figures; empty where it has."""
+    """Say why a run has no figures of this configuration; empty where it has."""
+    if why := _otherwise(folder, config):
+        return why
     if (folder / FIGURES_FILE).is_file():
         workdir.write_config(config, folder, chief=False)  # refuses figures of another model or other data
         return ""

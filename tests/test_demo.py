@@ -11,7 +11,7 @@ from seghgan_tf.config import read_config
 from seghgan_tf.demo import run as demo
 from seghgan_tf.evaluation import gate
 from seghgan_tf.expressions import AUS, EMOTIONS
-from seghgan_tf.model import checkpoint
+from seghgan_tf.model import SegHGAN, checkpoint
 from seghgan_tf.training import run as training
 from seghgan_tf.training import runs
 from tests.conftest import TINY
@@ -46,7 +46,8 @@ def test_a_segmenter_trained_alone_has_the_same_start_and_the_same_steps():
 def test_the_demo_meets_its_promises_on_people_it_never_saw(tmp_path, monkeypatch):
     monkeypatch.setitem(demo.FACES, False, (48, 16, 60))
     monkeypatch.setattr(demo, "GO_ON", (*demo.GO_ON, "training.steps=6", "training.evaluate_every=3"))
-    figures = demo.run_demo(tmp_path / "demo", people=8, seed=5)
+    saved = tmp_path / "gone-on.npz"
+    figures = demo.run_demo(tmp_path / "demo", people=8, seed=5, save_checkpoint=saved)
     assert figures["miou"] >= 0.80
     assert figures["edit_error_ratio"] <= 0.50
     assert figures["edit_error_ratio_384"] <= 0.60
@@ -63,3 +64,20 @@ def test_the_demo_meets_its_promises_on_people_it_never_saw(tmp_path, monkeypatc
     assert page.count("data:image/png;base64") == 4
     assert not re.search(r'(src|href)="(?!data:)', page), "the report must need no other file"
     assert all(au in page for au in AUS)
+    facts = checkpoint.facts(saved)
+    assert facts["command"] == "seghgan demo --seed 5 --save-checkpoint gone-on.npz"
+    assert facts["began_from"] == checkpoint.facts(demo.CHECKPOINT)["sha256"]
+    assert facts["figures"] == {name: figures[name] for name in (*demo.LIMITS, "emotion_error_ratio")}
+    assert SegHGAN.from_preset(saved).config.image_size == 64
+
+
+def test_a_checkpoint_from_nothing_keeps_its_comparison_and_one_that_went_on_claims_none():
+    figures = dict.fromkeys((*demo.LIMITS, "emotion_error_ratio", "miou_alone", "miou_drop"), 0.5)
+    figures |= {"seed": 3, "steps": 9, "total_seconds": 1.0, "preset": "drawn-64-unpaired", "from_scratch": True}
+    facts = demo.checkpoint_facts(figures, "x.npz")
+    assert facts["command"] == "seghgan demo --from-scratch --preset drawn-64-unpaired --seed 3 --save-checkpoint x.npz"
+    assert {"miou_alone", "miou_drop"} <= facts["figures"].keys()
+    assert "began_from" not in facts
+    facts = demo.checkpoint_facts(figures | {"preset": "drawn-64", "from_scratch": False}, "x.npz")
+    assert facts["command"] == "seghgan demo --seed 3 --save-checkpoint x.npz"
+    assert not {"miou_alone", "miou_drop"} & facts["figures"].keys()

@@ -157,16 +157,25 @@ def _draw(folder: Path, from_scratch: bool, size: int, seed: int, console: Conso
         draw_dataset(folder, *FACES[from_scratch], size=size, seed=seed, progress=move)
 
 
-def checkpoint_facts(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return what is kept beside a checkpoint of the demo: how, where and when it was made, and how good it is."""
+def checkpoint_facts(figures: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what is kept beside a checkpoint of the demo, a file of that name: how, where and when it was made, and how good it is.
+
+    One that went on from the package's says from which, by its SHA-256; the comparison with a segmenter alone is of that one and is left out.
+    """
+    way, began, shown = "", {}, (*LIMITS, "emotion_error_ratio")
+    if figures["from_scratch"]:
+        way, shown = f"--from-scratch --preset {figures['preset']} ", (*shown, "miou_alone", "miou_drop")
+    else:
+        began = {"began_from": checkpoint.facts(CHECKPOINT)["sha256"]}
     return {
-        "command": f"seghgan demo --from-scratch --seed {figures['seed']} --save-checkpoint drawn-64.npz",
+        "command": f"seghgan demo {way}--seed {figures['seed']} --save-checkpoint {name}",
         "seed": figures["seed"],
         "steps": figures["steps"],
         "seconds": figures["total_seconds"],
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}",
         "date": datetime.date.today().isoformat(),
-        "figures": {name: figures[name] for name in (*LIMITS, "emotion_error_ratio", "miou_alone", "miou_drop")},
+        **began,
+        "figures": {figure: figures[figure] for figure in shown},
     }
 
 
@@ -237,12 +246,12 @@ def run_demo(
         "total_seconds": round(time.monotonic() - began, 1),
     }
     (workdir / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-    if save_checkpoint is not None:
-        checkpoint.save(model, save_checkpoint, checkpoint_facts(figures))
     run = demo_report.Run(
         config, figures, read_history(workdir / "run"), trials, over_grpc, large, in_large, shown, exported
     )
     demo_report.write_report(workdir / "report.html", run, LIMITS)
+    if save_checkpoint is not None:
+        checkpoint.save(model, save_checkpoint, checkpoint_facts(figures, save_checkpoint.name))
     for name, (relation, limit) in LIMITS.items():
         console.print(f"{name:18} {figures[name]:.3g}  ({relation} {limit})")
     console.print(

@@ -7,6 +7,7 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import tensorflow as tf
+from scipy.ndimage import distance_transform_cdt
 from sklearn import metrics as sk
 
 from seghgan_tf.config import Config
@@ -120,6 +121,32 @@ def test_borders_are_those_of_scikit_image_and_met_within_the_distance():
     assert metrics.boundary_f1(truth, np.roll(truth, 5, 0)) < 0.9
     assert metrics.boundary_f1(truth, np.zeros_like(truth)) == 0.0
     assert metrics.boundary_f1(np.zeros_like(truth), np.zeros_like(truth)) == 1.0
+
+
+@pytest.mark.parametrize("distance", [1, 2, 3])
+def test_the_f1_of_borders_is_the_one_of_scipys_distance_transform(distance):
+    rng = np.random.default_rng(distance)
+
+    def edge(mask):
+        right, below = (np.diff(mask, axis=axis, append=mask.take([-1], axis)) for axis in (1, 0))
+        return (right != 0) | (below != 0)
+
+    def by_distance(truth, seen, metric):
+        true, found = edge(truth), edge(seen)
+        from_true, from_found = (distance_transform_cdt(~each, metric) for each in (true, found))
+        precision, recall = (from_true[found] <= distance).mean(), (from_found[true] <= distance).mean()
+        return scipy.stats.hmean([precision, recall]), precision, recall
+
+    apart = set()
+    for classes in (2, 3, 5):
+        truth = rng.integers(0, classes, (4, 6)).repeat(8, 0).repeat(8, 1)
+        seen = np.where(rng.uniform(size=truth.shape) < 0.002, 18, np.roll(truth, (rng.integers(1, 4), 2), (0, 1)))
+        expected, precision, recall = by_distance(truth, seen, "chessboard")
+        assert 0.0 < expected < 1.0
+        assert precision != recall
+        assert metrics.boundary_f1(truth, seen, distance) == pytest.approx(expected, rel=1e-12)
+        apart.add(bool(expected != by_distance(truth, seen, "taxicab")[0]))
+    assert True in apart, "a diamond in place of the square would be seen"
 
 
 def test_the_frechet_distance_is_that_of_scipys_matrix_root():

@@ -11,4 +11,5 @@ def problems(resources: list[Resource], once: list[Resource] | None = None) -> l
     """
     whole = [*resources, *(ownership.created_once(resources) if once is None else once)]
     checks = (*apiserver.CHECKS, *pods.CHECKS, *server.CHECKS, *network.CHECKS)
-    return [problem for check in checks for problem in check(whole)] + list(ownership.ownership(resources))
+    found = [problem for check in checks for problem in check(whole)]
+    return [*found, *ownership.ownership(resources), *ownership.promotions(resources)]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from k8s.checks.resources import Resource, of_kind, servers
+from k8s.checks.resources import Resource, flags, of_kind, servers
 
 CLUSTER = {"Namespace", "PriorityClass", "ResourceQuota", "LimitRange"}
 """Kinds that belong to the cluster (`k8s/cluster`), not to an application."""
@@ -50,3 +50,31 @@ def ownership(resources: list[Resource]) -> Iterator[str]:
     labelled = [one for one in of_kind(resources, "ConfigMap") if "version_labels" in one.get("data", {}).get(KEY, "")]
     for field in {field for one in labelled for field in fields(one)} & promoted:
         yield f"ConfigMap/{field[2]}: applying it again takes every promotion back; leave {field[-1]} to `seghgan promote`"
+
+
+def promotions(resources: list[Resource]) -> Iterator[str]:
+    """Yield what keeps the Jobs that run `seghgan promote` from the servers of a target and from their ConfigMap."""
+    services = {
+        one["metadata"]["name"] for one in of_kind(resources, "Service") if one["spec"].get("clusterIP") == "None"
+    }
+    secure = any("tls_cert" in flags(one["spec"]["template"]["spec"]["containers"][0]) for one in servers(resources))
+    for job in of_kind(resources, "CronJob"):
+        where, spec = f"CronJob/{job['metadata']['name']}", job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        container = spec["containers"][0]
+        given = {one["name"]: one.get("value", "") for one in container.get("env", [])}
+        if container.get("args", [""])[0] != "promote":
+            continue
+        if given["SERVER"].split(":")[0] not in services:
+            yield f"{where}: asks {given['SERVER']}, which no headless Service is called"
+        if secure != ("tls_ca" in flags(container)):
+            yield f"{where}: it and the servers must both speak TLS, or neither"
+        if not {"get", "patch"} <= _rights(resources, spec["serviceAccountName"]):
+            yield f"{where}: {spec['serviceAccountName']} may not get and patch {MODELS}"
+
+
+def _rights(resources: list[Resource], account: str) -> set[str]:
+    """Return what a service account may do with the ConfigMap of versions and labels."""
+    bound = [one for one in of_kind(resources, "RoleBinding") if account in {who["name"] for who in one["subjects"]}]
+    names = {one["roleRef"]["name"] for one in bound}
+    rules = [rule for one in of_kind(resources, "Role") if one["metadata"]["name"] in names for rule in one["rules"]]
+    return {verb for rule in rules if MODELS in rule.get("resourceNames", []) for verb in rule["verbs"]}

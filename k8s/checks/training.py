@@ -20,7 +20,7 @@ def seghgan_commands(resources: list[Resource]) -> Iterator[tuple[str, list[str]
         for container in [*spec.get("initContainers", []), *spec["containers"]]:
             where, words = f"{name}/{container['name']}", container.get("args", [])
             if container.get("command", [""])[0] == COMMAND:
-                yield where, words
+                yield where, [re.sub(r"\$\(\w+\)", "1", word) for word in words]
             elif container.get("command", [""])[0] == "/bin/sh":
                 script = words[0].replace("\\\n", " ")
                 for variable, value in _variables(resources, container).items():

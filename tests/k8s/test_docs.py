@@ -6,7 +6,8 @@ import shlex
 import pytest
 import typer.main
 
-from k8s.validate import K8S
+from k8s.checks.ownership import created_once
+from k8s.validate import K8S, TARGETS
 from seghgan_tf import cli
 from serving.server.models_config import read_models
 
@@ -22,8 +23,15 @@ def test_twelve_commands_lead_to_an_endpoint():
 
 
 def test_the_labels_are_created_from_a_file_that_servers_can_read():
-    (file,) = re.findall(r"create configmap seghgan-models --from-file=(\S+)", TEXT)
+    (file,) = set(re.findall(r"create configmap seghgan-models --from-file=(\S+)", TEXT))
     assert read_models(ROOT / file)["seghgan"].labels == {"stable": 1, "canary": 1}
+
+
+def test_labels_are_created_in_every_namespace_whose_servers_need_them(built):
+    needed = {one["metadata"]["namespace"] for target in TARGETS for one in created_once(built(target))}
+    assert (
+        needed == set(re.findall(r"-n (\S+) create configmap seghgan-models ", TEXT)) == {"seghgan", "seghgan-staging"}
+    )
 
 
 @pytest.mark.parametrize("line", [one for one in COMMANDS if one.startswith("seghgan ")])

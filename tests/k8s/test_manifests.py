@@ -229,6 +229,11 @@ def drop(find: Callable[[Resources], Any], key: str) -> Callable[[Resources], No
     return lambda resources: find(resources).__delitem__(key)
 
 
+def promotion(resources: Resources) -> dict[str, Any]:
+    (job,) = of_kind(resources, "CronJob")
+    return job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+
+
 def security(resources: Resources) -> dict[str, Any]:
     return container(resources)["securityContext"]
 
@@ -311,6 +316,14 @@ MUTATIONS: dict[str, Callable[[Resources], None]] = {
     "placeholder": lambda r: of_kind(r, "ConfigMap")[0]["data"].update(store="REPLACE_ME"),
     "secret in a ConfigMap": lambda r: of_kind(r, "ConfigMap")[0]["data"].update(key="-----BEGIN KEY-----"),
     "labels applied again and again": lambda r: r.extend(created_once(r)),
+    "promotion of servers that are not there": lambda r: promotion(r)["env"][1].update(value="seghgan-headless:8500"),
+    "promotion without TLS": lambda r: container(r)["args"].append("--tls-cert=/tmp/x"),
+    "promotion that may only read": lambda r: named(r, "Role", "seghgan-promote-staging")["rules"][0].update(
+        verbs=["get"]
+    ),
+    "promotion by somebody else": lambda r: named(r, "RoleBinding", "seghgan-promote-staging")["subjects"][0].update(
+        name="seghgan-server-staging"
+    ),
     "namespace of the application": lambda r: r.append(plain("Namespace")),
     "quota of the application": lambda r: r.append(plain("ResourceQuota")),
     "Pods on one node": lambda r: spec_of(r)["topologySpreadConstraints"][1].update(whenUnsatisfiable="ScheduleAnyway"),
@@ -390,6 +403,10 @@ SAID = {
     "placeholder": "a placeholder is left",
     "secret in a ConfigMap": "looks like a secret",
     "labels applied again and again": "applying it again takes every promotion back",
+    "promotion of servers that are not there": "asks seghgan-headless:8500, which no headless Service is called",
+    "promotion without TLS": "CronJob/seghgan-promote-staging: it and the servers must both speak TLS",
+    "promotion that may only read": "seghgan-promote-staging may not get and patch seghgan-models",
+    "promotion by somebody else": "seghgan-promote-staging may not get and patch seghgan-models",
     "namespace of the application": "belongs to k8s/cluster",
     "quota of the application": "belongs to k8s/cluster",
     "Pods on one node": "may all land in one kubernetes.io/hostname",

@@ -82,7 +82,7 @@ def make_faces(photo: Photo, how: Picturing, source: str, tally: Tally) -> list[
     faces are counted in `tally`. Raises Rejected.
     """
     least = how.size if how.size and how.align == "none" else 0  # a face is sought, and turned, in all pixels
-    picture = images.open_picture(images.read_file(photo.path), how.max_pixels, least)
+    picture = images.open_picture(images.read_photo(photo.path), how.max_pixels, least)
     photo, mask, notes = _upright(photo, picture, how)
     views = _views(photo, picture, how)
     viewed = [_viewed(picture, mask, view, how.size) for view in views]

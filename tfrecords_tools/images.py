@@ -18,6 +18,12 @@ from tfrecords_tools.photo import Reason
 MAX_BYTES = 1 << 30
 """Largest file that is read into memory."""
 
+RAW = (
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf",
+    ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+)  # fmt: skip
+"""Endings of cameras' raw files; many are TIFFs of which a decoder of pictures takes the thumbnail for all."""
+
 _UP = 2
 """The PNG filter that stores a row as its difference from the one above."""
 
@@ -90,6 +96,17 @@ class Turn(NamedTuple):
         x = self.width - x if self.orientation in (2, 3, 7, 8) else x
         y = self.height - y if self.orientation in (3, 4, 6, 7) else y
         return tuple(np.stack((x, y) if self.orientation < 5 else (y, x), 1).ravel().tolist())
+
+
+def read_photo(path: str) -> bytes:
+    """Return a photo's bytes. Raises Rejected as `read_file` does, and for a camera's raw file."""
+    if path.lower().endswith(RAW):
+        ending = os.path.splitext(path)[1]
+        raise Rejected(
+            Reason.RAW,
+            f"{ending} is a camera's raw file, of which only the thumbnail can be read; develop it to JPEG or TIFF",
+        )
+    return read_file(path)
 
 
 def open_picture(data: bytes, max_pixels: int, least: int = 0) -> Picture:

@@ -33,6 +33,7 @@ class Reason(enum.StrEnum):
     NO_FACE = "no_face_found"
     SEVERAL_FACES = "several_faces"
     LOOP = "symlink_loop"
+    RAW = "unsupported_raw_file"
     TURNED = "turned_by_exif"
     SUBJECT = "no_subject"
     EXPRESSION = "no_expression"

@@ -52,7 +52,7 @@ class Portrait(NamedTuple):
 
 def framed(path: str, size: int) -> tuple[Image.Image, NDArray[np.float64]]:
     """Return a photo's largest face brought to the frame by eyes and nose, so that no smile moves it, and the matrix. Raises Rejected."""
-    image = images.open_picture(images.read_file(path), _MAX_PIXELS).image
+    image = images.open_picture(images.read_photo(path), _MAX_PIXELS).image
     faces = align.find_faces(image)
     if not faces:
         raise Rejected(Reason.NO_FACE, "mtcnn found no face")

@@ -322,6 +322,22 @@ def test_the_sum_is_printed(tmp_path):
     )
 
 
+@pytest.mark.parametrize("table", [False, True])
+def test_raw_files_of_cameras_are_named_and_not_taken_for_their_thumbnails(tmp_path, table):
+    photo(tmp_path / "in" / "good.jpg")
+    thumbnail = io.BytesIO()
+    Image.fromarray(layouts.drawn(12)[0][1]).save(thumbnail, "TIFF")
+    names = ["a.nef", "b.DNG", "c.cr2", "d.raf"]
+    for name in names:
+        (tmp_path / "in" / name).write_bytes(b"FUJIFILMCCD-RAW " if name == "d.raf" else thumbnail.getvalue())
+    if table:
+        (tmp_path / "in" / "labels.csv").write_text("\n".join(["filename", "good.jpg", *names]) + "\n")
+    description, found = converted("folder", tmp_path / "in", tmp_path / "out")
+    assert (list(found), reasons(description)) == (["good.jpg"], {"unsupported_raw_file": 4})
+    rows = list(csv.reader((tmp_path / "out" / "rejected.csv").read_text().splitlines()))
+    assert sorted(row[0] for row in rows[1:]) == names
+
+
 # 9. nothing kept
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seghgan_tf.photos import SUFFIXES
+from tfrecords_tools.images import RAW
 from tfrecords_tools.photo import Reason, Reject, readable
 
 STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
@@ -50,8 +51,8 @@ def image_files(root: Path) -> Iterator[str | Reject]:
 
 
 def is_picture(path: str) -> bool:
-    """Tell whether a file is a picture: by its ending, or else by how it begins."""
-    if path.lower().endswith(SUFFIXES):
+    """Tell whether a file is a picture: by its ending, or else by how it begins. A raw file is one, so that opening it tells that it cannot be used."""
+    if path.lower().endswith((*SUFFIXES, *RAW)):
         return True
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:

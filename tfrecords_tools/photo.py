@@ -61,6 +61,10 @@ class Note(NamedTuple):
     number: int
 
 
+LACKING = "landmarks: photos without them"
+"""What is noted of photos of which a data set that has landmarks has none: where faces are aligned, mtcnn finds them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Photo:
     """A photo of a data set, not yet opened, with all that its annotations say.

@@ -469,6 +469,17 @@ def test_a_missing_companion_file_is_named(tmp_path):
     assert rows[1:] == [["train_set/images/3.jpg", "broken_annotation", "there is no 3_val.npy"]]
 
 
+def test_photos_without_landmarks_are_counted(tmp_path):
+    source = layouts.affectnet_2021(tmp_path / "in", [("train_set", n, 1, 0.5, 0.5) for n in range(4)])
+    (source / "train_set" / "annotations" / "3_lnd.npy").unlink()
+    done = command("affectnet", source, tmp_path / "out")
+    assert "landmarks: photos without them: 1" in done.output
+    source = layouts.london(tmp_path / "london", 2)
+    (source / "smiling_front" / "001_08.tem").unlink()
+    description, _ = converted("london", source, tmp_path / "people")
+    assert description["joins"] == {"landmarks: photos without them": 1}
+
+
 @pytest.mark.parametrize("cells", [("1.0, ", ", 2.0"), ("1.0, ", "2.0, ")])
 def test_a_subset_of_units_that_no_row_has_is_an_error(tmp_path, cells):
     source = layouts.celebamask(tmp_path / "in", 2)

@@ -22,7 +22,7 @@ import numpy as np
 from seghgan_tf.expressions import EMOTIONS
 from seghgan_tf.photos import BROKEN, Rejected
 from tfrecords_tools.images import read_file
-from tfrecords_tools.photo import Note, Photo, Reason, Reject, readable
+from tfrecords_tools.photo import LACKING, Note, Photo, Reason, Reject, readable
 from tfrecords_tools.readers.files import find, is_picture
 from tfrecords_tools.tables import SURPLUS, Row, read_table
 
@@ -53,13 +53,23 @@ def read_affectnet(folder: Path) -> Iterator[Photo | Reject | Note]:
     }
     automatic = any((each / AUTOMATIC).is_file() for each in lists)
     if tables:
-        return _release_2017(folder, tables, automatic)
+        return _counted(_release_2017(folder, tables, automatic))
     if any((folder / name / "annotations").is_dir() for name in SETS):
-        return _release_2021(folder)
+        return _counted(_release_2021(folder))
     raise ValueError(
         "`source` must hold training.csv and validation.csv (2017) or train_set and val_set (2021). "
         f"Received: {folder}{f', whose {AUTOMATIC} is not supported: its labels are guesses of a network' if automatic else ''}"
     )
+
+
+def _counted(entries: Iterator[Photo | Reject | Note]) -> Iterator[Photo | Reject | Note]:
+    """Yield entries, and how many photos have no landmarks."""
+    lacking = 0
+    for entry in entries:
+        lacking += isinstance(entry, Photo) and entry.points is None
+        yield entry
+    if lacking:
+        yield Note(LACKING, lacking)
 
 
 def _release_2017(folder: Path, tables: dict[Path, str | None], automatic: bool) -> Iterator[Photo | Reject | Note]:
@@ -95,7 +105,7 @@ def _box(row: Row) -> tuple[float, ...] | None:
     return box
 
 
-def _release_2021(folder: Path) -> Iterator[Photo | Reject]:
+def _release_2021(folder: Path) -> Iterator[Photo | Reject | Note]:
     for inside, split in SETS.items():
         photos, annotations = folder / inside / "images", folder / inside / "annotations"
         if not photos.is_dir():

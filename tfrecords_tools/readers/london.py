@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seghgan_tf.expressions import EMOTIONS
 from seghgan_tf.photos import Rejected
 from tfrecords_tools.images import read_size
-from tfrecords_tools.photo import Photo, Reason, Reject, readable
+from tfrecords_tools.photo import LACKING, Note, Photo, Reason, Reject, readable
 from tfrecords_tools.readers.files import is_picture
 from tfrecords_tools.tables import read_table
 
@@ -27,8 +27,8 @@ PUBLISHED_SIDE = 1350
 _NAME = re.compile(r"([0-9]+)_[0-9]+")
 
 
-def read_london(folder: Path) -> Iterator[Photo | Reject]:
-    """Yield the frontal photos: neutral ones, then smiling ones (label "happy"), each with its person.
+def read_london(folder: Path) -> Iterator[Photo | Reject | Note]:
+    """Yield the frontal photos: neutral ones, then smiling ones (label "happy"), each with its person; and how many have no landmarks.
 
     Raises ValueError for a folder without `neutral_front` and `smiling_front`, or an information table without `face_id`.
     """
@@ -36,7 +36,7 @@ def read_london(folder: Path) -> Iterator[Photo | Reject]:
     present = [name for name in FOLDERS if (folder / name).is_dir()]
     if not present:
         raise ValueError(f"`source` must hold {' and '.join(FOLDERS)}. Received: {folder}")
-    people = _people(folder)
+    people, lacking = _people(folder), 0
     for inside in present:
         for name in sorted(os.listdir(folder / inside)):
             stem, path = os.path.splitext(name)[0], folder / inside / name
@@ -54,7 +54,10 @@ def read_london(folder: Path) -> Iterator[Photo | Reject]:
                 yield Reject(f"{inside}/{readable(stem)}.tem", Reason.ANNOTATION, str(error), path=str(path))
                 continue
             label = EMOTIONS.index(FOLDERS[inside])
+            lacking += not path.with_suffix(".tem").is_file()
             yield dataclasses.replace(photo, subject_id=f"london-{found[1]}", label=label, points=points)
+    if lacking:
+        yield Note(LACKING, lacking)
 
 
 def read_tem(photo: Path) -> tuple[float, ...] | None:

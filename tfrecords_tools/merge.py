@@ -1,5 +1,6 @@
 """Merging folders of records into one: shards copied under new names, one `dataset.json`, nothing decoded."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +32,7 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
     """Copy the shards of several folders into `output` and return what its `dataset.json` says.
 
     The expression space is the action units that all folders have, or the one space they share. `rejected.csv` has the rows of
-    all folders, each file after its folder as given here. The folder appears when all of it is there. In memory is a line of
+    all folders, each file after its folder, as far as their paths differ; nothing is put before the files of shares of one conversion. The folder appears when all of it is there. In memory is a line of
     `dataset.json` for each shard, about 250 bytes for 1024 records. Raises ValueError for spaces without anything in common, ids that are in two folders, subjects that are in two splits,
     damaged shards, and an output that holds anything.
     """
@@ -45,8 +46,8 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
     with new_folder(output) as part:
         shards = _copy(folders, descriptions, part, progress)
         with open_rejects(part, part) as rejects:
-            for folder, each in zip(folders, descriptions, strict=True):
-                rejects.take_over(folder, each, readable(f"{folder}/"))
+            for folder, each, place in zip(folders, descriptions, _places(folders, descriptions), strict=True):
+                rejects.take_over(folder, each, place)
         description = describe(
             "+".join(dict.fromkeys(str(each.get("source")) for each in descriptions)),
             {"merged": [each.get("request") for each in descriptions]}, shards, _tallies(folders, descriptions),
@@ -56,6 +57,17 @@ def merge(folders: Sequence[Path], output: Path, progress: Callable[[int, int], 
         )  # fmt: skip
         write_dataset_json(part, description)
     return description
+
+
+def _places(folders: Sequence[Path], descriptions: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what goes before each folder's files in `rejected.csv`."""
+    requests = [each.get("request") or {} for each in descriptions]
+    shares = [each.get("share", [0, 1])[1] > 1 for each in requests]
+    if all(shares) and all({**each, "share": None} == {**requests[0], "share": None} for each in requests):
+        return [""] * len(folders)
+    paths = [os.path.abspath(folder) for folder in folders]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [readable(f"{os.path.relpath(path, common)}/") for path in paths]
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:

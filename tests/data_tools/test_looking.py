@@ -153,6 +153,18 @@ def test_a_merged_folder_tells_what_each_of_its_parts_left_out(folder, tmp_path,
     }
 
 
+def test_a_merged_folder_names_files_by_the_part_of_the_paths_that_differs(tmp_path):
+    for place in ("a", "b"):
+        for number in range(2):
+            layouts.save_jpeg(tmp_path / place / "in" / f"{place}{number}.jpg", layouts.drawn(4)[0][number])
+        (tmp_path / place / "in" / "torn.jpg").write_bytes(b"torn")
+        convert(Conversion("folder", str(tmp_path / place / "in"), Picturing(32)), tmp_path / place / "out")
+    merge([tmp_path / "a" / "out", tmp_path / "b" / "out"], tmp_path / "both")
+    text = (tmp_path / "both" / "rejected.csv").read_text()
+    assert [line.split(",")[0] for line in text.splitlines()[1:]] == ["a/out/torn.jpg", "b/out/torn.jpg"]
+    assert str(tmp_path) not in text
+
+
 def test_merging_refuses_what_does_not_belong_together(folder, tmp_path):
     with pytest.raises(ValueError, match="no record in common"):
         merge([folder, folder], tmp_path / "both")

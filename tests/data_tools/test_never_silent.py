@@ -537,6 +537,7 @@ def test_shares_of_several_machines_merge_to_what_one_writes(tmp_path):
     shards = {name: data for name, data in whole.items() if name.endswith(".tfrecord")}
     assert {name: data for name, data in joined.items() if name.endswith(".tfrecord")} == shards
     assert len(shards) == 7
+    assert sorted(joined["rejected.csv"].splitlines()) == sorted(whole["rejected.csv"].splitlines())
     for key in ("examples", "rejected", "files", "rows", "ignored", "labels", "class_pixels", "splits"):
         assert merged[key] == read_dataset_json(tmp_path / "whole")[key], key
     for wrong in ("3/3", "0", "a/b"):

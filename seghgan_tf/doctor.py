@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 EXTRAS = {
     "serve": ("grpc", "tensorflow_serving", "orjson", "starlette", "uvicorn", "prometheus_client"),
+    "heic": ("pillow_heif",),
     "data": ("skimage", "scipy"),
     "beam": ("apache_beam",),
     "eval": ("skimage",),

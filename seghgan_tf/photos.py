@@ -210,7 +210,7 @@ def _why_not(file: bytes) -> str:
     starts = ((b"\xff\xd8", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"RIFF", "WebP"))
     kind = next((name for start, name in starts if file.startswith(start)), None)
     if file[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
-        return "a HEIC file, which is read once the package pillow-heif is installed"
+        return "a HEIC file, which is read with pillow-heif: pip install 'seghgan-tf[heic]'"
     return f"a {kind} file with a broken header" if kind else f"{len(file)} bytes, beginning with {file[:8]!r}"
 
 

@@ -20,7 +20,7 @@ KINDS = {
 LOSSY = ("JPEG", "WEBP", "AVIF", "HEIF", "GIF")
 """Kinds of file in which every pixel may change a little, those outside an edit too; none holds 16 bits a channel."""
 
-SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768, "GIF": 65_535}
+SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768, "HEIF": 32_768, "GIF": 65_535}
 """The most pixels a side of a kind of file; the others hold any photo that is read."""
 
 _SEGMENT = 65_533
@@ -68,7 +68,7 @@ def encoded(
     `pixels` (H, W, 3) are the photo's upright sRGB pixels after the edit; where they did not change, the photo's own
     values stay, in its own colours and depth as far as `kind` can hold them. Its colour profile is kept, and with `told`
     its EXIF and XMP data, as far as `losses` does not say otherwise. `mark` says in XMP, in a PNG as a text too, that a
-    generative model edited it. Raises ValueError as `check_sides` does.
+    generative model edited it. Raises ValueError as `check_sides` does, and where an encoder fails.
     """
     check_sides(photo.size, kind)
     image, profile = _held(photo, pixels, kind)
@@ -92,7 +92,12 @@ def encoded(
         options |= {"quality": quality} | ({"xmp": packet} if packet else {})
         options |= {"subsampling": 0} if kind == "JPEG" else {}
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    try:
+        image.save(buffer, kind, **options)
+    except RuntimeError as error:  # of the encoders that are not Pillow's own
+        raise ValueError(
+            f"`out` must be a .png because this photo cannot be written as {kind}. Received: {error}"
+        ) from error
     return buffer.getvalue()
 
 

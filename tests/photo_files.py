@@ -7,6 +7,8 @@ import zlib
 import numpy as np
 from PIL import Image, ImageCms
 
+from seghgan_tf.photos import init_formats
+
 HEIGHT, WIDTH = 48, 64
 _Y, _X = np.mgrid[:HEIGHT, :WIDTH]
 SMOOTH = np.stack([_X * 2 + 40, _Y * 3 + 20, (_X + _Y) + 30], -1).astype(np.uint8)
@@ -67,6 +69,7 @@ def _grey(values: np.ndarray) -> np.ndarray:
     return np.repeat(values[..., None], 3, -1)
 
 
+init_formats()
 _IMAGE = Image.fromarray(SMOOTH)
 _DEEP = GREY.astype(np.uint16) * 257 + 100
 _PALETTE = _IMAGE.quantize(64)
@@ -76,6 +79,8 @@ ODD: dict[str, tuple[bytes, np.ndarray, int]] = {
     "jpeg": (saved(_IMAGE, "JPEG", quality=95), SMOOTH, 8),
     "webp": (saved(_IMAGE, "WEBP", lossless=True), SMOOTH, 0),
     "avif": (saved(_IMAGE, "AVIF", quality=95), SMOOTH, 12),
+    "heic": (saved(_IMAGE, "HEIF", quality=95), SMOOTH, 12),
+    "heic on its side": (saved(_IMAGE, "HEIF", quality=95, exif=oriented(6).tobytes()), np.rot90(SMOOTH, -1), 12),
     "bmp": (saved(_IMAGE, "BMP"), SMOOTH, 0),
     "lying on its side": (saved(_IMAGE, "JPEG", quality=95, exif=oriented(6)), np.rot90(SMOOTH, -1), 8),
     "mirrored": (saved(_IMAGE, exif=oriented(2)), SMOOTH[:, ::-1], 0),

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from seghgan_tf.colors import Pixels, is_read, is_srgb, to_srgb
 from seghgan_tf.xmp import STALE, without
 
-MIN_SIDE, MAX_PIXELS = 16, 50_000_000
+MIN_SIDE, MAX_PIXELS = 16, 1 << 26
 """Smallest side and largest area of a photo that is edited, in pixels."""
 
 SUFFIXES = (
@@ -134,7 +134,7 @@ def read(file: bytes, max_pixels: int = MAX_PIXELS, least: int = 0) -> Photo:
         except Rejected:
             raise
         except Image.DecompressionBombError as error:
-            raise Rejected("too_many_pixels", str(error)) from error
+            raise _too_large("what Pillow takes for a bomb", MAX_PIXELS) from error
         except BROKEN as error:
             raise Rejected("truncated_image", str(error) or type(error).__name__) from error
     return Photo(
@@ -169,7 +169,7 @@ def open_header(file: bytes) -> Image.Image:
             warnings.simplefilter("ignore")
             return Image.open(io.BytesIO(file), formats=[name for name in _FORMATS if name in Image.OPEN])
     except Image.DecompressionBombError as error:
-        raise Rejected("too_many_pixels", str(error)) from error
+        raise _too_large("what Pillow takes for a bomb", MAX_PIXELS) from error
     except BROKEN as error:
         raise Rejected("not_an_image", _why_not(file)) from error
 
@@ -198,10 +198,15 @@ def _upright_and_rgb(image: Image.Image, orientation: int) -> tuple[Image.Image,
     return upright, to_srgb(upright, image.info.get("icc_profile") or b"")
 
 
+def _too_large(size: str, most: int) -> Rejected:
+    mend = f"{most // 10**6} megapixels" if most >= 10**6 else f"{most} pixels"
+    return Rejected("too_many_pixels", f"{size}, which is over {most} pixels: scale it to at most {mend}")
+
+
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     size = f"{image.width} x {image.height}"
     if image.width * image.height > max_pixels:
-        raise Rejected("too_many_pixels", f"{size}, which is over {max_pixels} pixels")
+        raise _too_large(size, max_pixels)
     if min(image.size) < MIN_SIDE:
         raise Rejected("too_small", size)
 

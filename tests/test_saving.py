@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageSequence
 
-from seghgan_tf.photos import read
+from seghgan_tf.photos import MAX_PIXELS, Rejected, read
 from seghgan_tf.saving import LOSSY, SIDES, SOURCE_TYPE, check_sides, encoded, kind_of, losses, moving
 from tests.photo_files import GREY, ODD, SMOOTH, oriented, saved, wide_profile
 
@@ -433,3 +433,17 @@ def test_what_an_encoder_cannot_do_is_said_in_words():
     photo = read(saved(Image.new("RGB", (20_000, 16))))
     with pytest.raises(ValueError, match=r"`out` must be a \.png because this photo cannot be written as HEIF"):
         encoded(photo, photo.pixels, "HEIF")
+
+
+def test_a_photo_too_large_is_refused_with_what_to_do():
+    """By its header alone; what is called 50 megapixels, 8192 x 6144, is not too large."""
+    header = bytearray(saved(Image.new("1", (16, 16))))
+    for size, said in (
+        ((8192, 8193), "Received: 8192 x 8193, which is over 67108864 pixels: scale it to at most 67 megapixels"),
+        ((60_000, 60_000), "over 67108864 pixels: scale it to at most 67 megapixels"),
+    ):
+        header[16:24] = struct.pack(">II", *size)
+        header[29:33] = struct.pack(">I", zlib.crc32(header[12:29]))
+        with pytest.raises(Rejected, match=said):
+            read(bytes(header))
+    assert 8192 * 6144 < MAX_PIXELS == 8192 * 8192

@@ -263,8 +263,8 @@ class Memory:
 def edit_bytes(pixels: int) -> int:
     """Return the memory in bytes that the edit of a photo of so many pixels takes at most; small photos take little beside.
 
-    >>> edit_bytes(50_000_000), edit_bytes(128 * 128)
-    (667108864, 524288)
+    >>> edit_bytes(1 << 26), edit_bytes(128 * 128)
+    (872415232, 524288)
     """
     return BYTES_A_PIXEL * pixels + min(20 * pixels, BYTES_BESIDE)
 

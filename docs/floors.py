@@ -1,6 +1,7 @@
 """Draw the floors of the house from the imports of its code: `python -m docs.floors` writes them into architecture.md."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,35 +45,17 @@ def graph() -> Graph:
     return found
 
 
-def circles(edges: Graph) -> list[list[str]]:
-    """Return a circle of imports for each unit that reaches itself."""
-
-    def path_back(start: str) -> list[str]:
-        waiting, seen = [[start]], set()
-        while waiting:
-            path = waiting.pop(0)
-            for target in sorted(edges.get(path[-1], ())):
-                if target == start:
-                    return path
-                if target not in seen:
-                    seen.add(target)
-                    waiting.append([*path, target])
-        return []
-
-    return [path for one in edges if (path := path_back(one))]
-
-
 def floors(edges: Graph) -> dict[str, int]:
-    """Return the floor of each unit: 0 imports nothing of the three packages, others stand one above what they import."""
+    """Return the floor of each unit: 0 imports nothing of the three packages, others stand one above what they import.
+
+    Raises graphlib.CycleError, which names the circle, where units import each other.
+    """
+    order = graphlib.TopologicalSorter(edges)
+    order.prepare()
     height: dict[str, int] = {}
-
-    def of(name: str) -> int:
-        if name not in height:
-            height[name] = 1 + max((of(target) for target in edges.get(name, ())), default=-1)
-        return height[name]
-
-    for name in edges:
-        of(name)
+    while ready := order.get_ready():
+        height |= dict.fromkeys(ready, max(height.values(), default=-1) + 1)
+        order.done(*ready)
     return height
 
 

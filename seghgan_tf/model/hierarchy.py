@@ -35,11 +35,6 @@ def shares(probabilities: tf.Tensor, *regions: str) -> tf.Tensor:
     return tf.matmul(probabilities, tf.constant(members, probabilities.dtype))
 
 
-def share(probabilities: tf.Tensor, region: str) -> tf.Tensor:
-    """Return a region's probability (B, S, S, 1)."""
-    return shares(probabilities, region)
-
-
 def soft_masks(probabilities: tf.Tensor, dilation: float) -> dict[str, tf.Tensor]:
     """Return each region's soft mask (B, S, S, 1), grown by `dilation` of the side."""
     grown = dilate(shares(probabilities, *REGIONS), round(dilation * probabilities.shape[1]))
@@ -57,7 +52,7 @@ def find_parts(probabilities: tf.Tensor, variant: str, dilation: float) -> dict[
         probabilities = tf.stop_gradient(probabilities)
     masks, parts = soft_masks(probabilities, dilation), {}
     for name, window in window_sizes(probabilities.shape[1]).items():
-        corner = window_corner(share(probabilities, name), window, REGIONS[name].center)
+        corner = window_corner(shares(probabilities, name), window, REGIONS[name].center)
         indices = window_indices(corner, window)
         if variant == "boxes":
             masks[name] = paste(tf.ones_like(indices[..., :1], tf.float32), indices, probabilities)

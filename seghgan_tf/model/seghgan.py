@@ -12,7 +12,7 @@ import tensorflow as tf
 from seghgan_tf.config import ModelConfig
 from seghgan_tf.model import checkpoint, losses, objectives, optimizer
 from seghgan_tf.model.field import apply_field, grow
-from seghgan_tf.model.hierarchy import Part, share
+from seghgan_tf.model.hierarchy import Part, shares
 from seghgan_tf.model.inference import EditingModel
 from seghgan_tf.model.layers import cut
 from seghgan_tf.model.segmenters import SEGMENTERS
@@ -179,7 +179,7 @@ class SegHGAN(EditingModel):
         total, named = objectives.segmentation_loss(heads, mask, self.config.losses, hard)
         probabilities = tf.nn.softmax(heads[0])
         self.miou.update_state(mask, probabilities)
-        self._track(named | {f"area_{name}": losses.per_example(share(probabilities, name)) for name in REGIONS})
+        self._track(named | {f"area_{name}": losses.per_example(shares(probabilities, name)) for name in REGIONS})
         return total
 
     def _views(self, parts: Mapping[str, Part]) -> Iterator[objectives.View]:

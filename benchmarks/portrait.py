@@ -2,6 +2,8 @@
 
     python benchmarks/portrait.py MODEL --london DIR --celebamask DIR --out DIR --reader VENV/bin/python
 
+`--split validation` takes the six people by whom choices are made, as that of `calibrate.py`.
+
 Photos are brought to the frame at 512 px and edited; `portrait_read.py`, run by the Python that `--reader` names (with dlib-bin,
 face-recognition-models and mediapipe 0.10.14), then reads every picture. `--function MODULE:NAME` judges any function
 (photo bytes, {unit: intensity}) -> edited bytes in place of a model. Nothing of CelebAMask-HQ may be published.
@@ -57,12 +59,15 @@ def main() -> None:
     parser.add_argument("--function", help="MODULE:NAME of a function that edits, in place of a model.")
     parser.add_argument("--labels", help="Units that the function knows, joined by commas.")
     parser.add_argument("--london", type=Path, required=True)
+    parser.add_argument(
+        "--split", default="test", choices=("test", "validation"), help="Which people of the London set."
+    )
     parser.add_argument("--celebamask", type=Path, help="Folder with CelebA-HQ-img and aus.csv.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--reader", default=sys.executable, help="Python that has the reading packages.")
     given = parser.parse_args()
     edit, labels = _editor(given)
-    work = [*_london(given.london), *(_celeba(given.celebamask) if given.celebamask else ())]
+    work = [*_london(given.london, given.split), *(_celeba(given.celebamask) if given.celebamask else ())]
     listed = []
     about = _about(given.london)
     for name, group, photos, asks in work:
@@ -92,12 +97,12 @@ Work = tuple[str, str, dict[str, bytes], dict[str, tuple[str, dict[str, float]]]
 """A name, its group, photos by name, and for each edit the photo it starts from and the units asked."""
 
 
-def _london(source: Path) -> list[Work]:
-    """Return the people kept out of training: neutral and smiling photo, the edits, and the smile asked as it was measured."""
+def _london(source: Path, wanted: str) -> list[Work]:
+    """Return the people of a split: neutral and smiling photo, the edits, and the smile asked as it was measured."""
     sitters = find_sitters(read_photos("london", source, ActionTable(str(source / "aus.csv")), {})[0])
     work = []
     for sitter, split in zip(sitters, split_people(len(sitters)), strict=True):
-        if split == "test":
+        if split == wanted:
             photos = {"photo": _framed(sitter.neutral), "true_smile": _framed(sitter.smiling)}
             own = {unit: sitter.smile_units[unit] for unit in REST}
             asks = {name: ("photo", units) for name, units in EDITS.items()}

@@ -1,0 +1,55 @@
+"""Package a run's weights, with labels scaled: `python benchmarks/calibrate.py RUN OUT.npz AU12=1.1 --unproven AU05,AU06`
+
+A model that learned from many people goes a little less far than it is asked. With AU12=1.25, what was made for an intensity of 5 is made for 4, and a
+face that was read as 5 is read as 4: each place where generators take the label is multiplied, each where critics give it is divided. Which
+factors fit is measured on people of the validation split (`portrait.py --split validation`), which labels are obeyed by `portrait_units.py`.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from seghgan_tf.config import ModelConfig
+from seghgan_tf.model import checkpoint
+from seghgan_tf.training.workdir import load_run
+
+
+def main() -> None:
+    """Read weights, scale them, and write them with what is known of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="A run of `seghgan train`, a packaged model or an .npz file.")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("factors", nargs="*", help="Label and factor, as in AU12=1.1.")
+    parser.add_argument("--unproven", default="", help="Labels that were not shown to be obeyed, joined by commas.")
+    given = parser.parse_args()
+    factors = {label: float(factor) for label, _, factor in (one.partition("=") for one in given.factors)}
+    source = given.output if Path(given.model).is_dir() else checkpoint.path_of(given.model)
+    if Path(given.model).is_dir():
+        checkpoint.save(load_run(Path(given.model)), source, {})
+    facts = checkpoint.facts(source)
+    facts["model"]["unproven"] = [label for label in given.unproven.split(",") if label]
+    labels = ModelConfig.from_stored(facts["model"]).space.labels
+    with np.load(source) as weights:
+        scaled = {name: calibrated(name, weights[name], labels, factors) for name in weights.files}
+    np.savez_compressed(given.output, **scaled)
+    facts |= {"sha256": hashlib.sha256(given.output.read_bytes()).hexdigest(), "calibration": factors}
+    given.output.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def calibrated(name: str, weight: np.ndarray, labels: tuple[str, ...], factors: dict[str, float]) -> np.ndarray:
+    """Return the weight of a variable by its path, scaled where it meets labels: by rows or channels of a generator, columns of a critic."""
+    scale = np.array([factors.get(label, 1.0) for label in labels], np.float32)
+    if name.endswith(("gain_asked", "shift_asked")):
+        weight = weight * scale[:, None]
+    elif name.startswith("generator") and name.endswith("full_conv/kernel"):
+        weight = weight * np.concatenate([np.ones(3), scale, np.ones(weight.shape[2] - 3 - len(scale))])[:, None]
+    elif name.startswith("critic") and "/expression/" in name:
+        weight = weight / scale
+    return weight.astype(np.float16)
+
+
+if __name__ == "__main__":
+    main()

@@ -66,12 +66,15 @@ def overload(address: str, rate: float, seconds: float) -> dict:
 def shown(result: dict[str, Any], times: list[float]) -> str:
     """Return the curve as a table: ratios are to the throughput of the clients and to the p99 of a call alone."""
     capacity, alone = result["capacity"], result["unloaded"]["accepted"]["p99_ms"]
+    closed = next(value for key, value in result.items() if key.startswith("closed_loop"))
     lines = [
         "| load / capacity | answers a second | / capacity | p50 ms | p99 ms | p99 / alone | refused | refused p99 ms |"
     ]
     lines += [
         "|---" * 8 + "|",
-        f"| one call at a time | | | {result['unloaded']['accepted']['p50_ms']} | {alone} | 1 | | |",
+        f"| one call at a time | | | {result['unloaded']['accepted']['p50_ms']:.1f} | {alone:.1f} | 1 | | |",
+        f"| {closed['clients']} clients, each waiting for its answer | {closed['requests_per_second']:.1f} "
+        f"| 1 | {closed['p50_ms']:.1f} | {closed['p99_ms']:.1f} | {closed['p99_ms'] / alone:.2f} | | |",
     ]
     for one in times:
         runs = result["curve"][f"{one:g}"]
@@ -79,7 +82,7 @@ def shown(result: dict[str, Any], times: list[float]) -> str:
         p50, p99 = (median(run["accepted"].get(key, math.nan) for run in runs) for key in ("p50_ms", "p99_ms"))
         refused = median(run["refused"].get("p99_ms", 0.0) for run in runs)
         lines.append(
-            f"| {one:g} | {got['answers_per_second']:.1f} | {got['answers_per_second'] / capacity:.2f} | {p50:.1f} | {p99:.1f} "
+            f"| {one:g} | {got['answers_per_second']:.1f} | {got['answers_per_second'] / capacity:.3f} | {p50:.1f} | {p99:.1f} "
             f"| {p99 / alone:.2f} | {got['refused_share']:.1%} | {refused:.1f} |"
         )
     return "\n".join(lines)

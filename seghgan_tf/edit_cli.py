@@ -128,7 +128,11 @@ def edit(
     ] = 0,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
     exif: Annotated[
-        bool, typer.Option("--exif/--no-exif", help="Keep what the photo tells of camera, time and place.")
+        bool,
+        typer.Option(
+            "--exif/--no-exif",
+            help="Keep what the photo tells of camera, time and place: EXIF and XMP data, not IPTC data nor a PNG's texts.",
+        ),
     ] = True,
     mark: Annotated[
         bool, typer.Option("--mark/--no-mark", help="Say inside the file that a generative model edited it.")

@@ -30,13 +30,14 @@ logger = logging.getLogger("serving.server")
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. What is still loading then ends with the process.
 
+    A second signal ends `lame_duck_seconds`.
     ValueError where nothing can be served, OSError where a port is taken or a file cannot be read.
     """
     logs.set_up(settings.log_level)
     if settings.port_file is not None:
         settings.port_file.unlink(missing_ok=True)
-    stopping, woken = threading.Event(), threading.Event()
-    _on_signals(stopping, woken)
+    stopping, woken, hurried = (threading.Event() for _ in range(3))
+    _on_signals(stopping, woken, hurried)
     quiet.start_tensorflow(debug=settings.log_level == "debug")
     started = time.monotonic()
     engine, failed = _load(settings, woken)
@@ -57,7 +58,7 @@ def run(settings: Settings) -> None:
         stopping.wait()
         logger.info("draining", extra={"fields": {"seconds": settings.drain_seconds}})
         engine[0].drain()
-        time.sleep(settings.lame_duck_seconds)
+        hurried.wait(settings.lame_duck_seconds)
     finally:
         server.stop(settings.drain_seconds)
         if settings.port_file is not None:
@@ -94,10 +95,12 @@ def _leave(how: str) -> None:
     os._exit(0)
 
 
-def _on_signals(*events: threading.Event) -> None:
+def _on_signals(stopping: threading.Event, woken: threading.Event, hurried: threading.Event) -> None:
     def stop(_number: int, _frame: types.FrameType | None) -> None:
-        for event in events:
-            event.set()
+        if stopping.is_set():
+            hurried.set()
+        stopping.set()
+        woken.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -69,7 +69,8 @@ class Settings:
     admin_identities: Annotated[tuple[str, ...], "names of the clients that may reload"] = ()
     drain_seconds: Annotated[float, "how long requests may take to finish after SIGTERM"] = 30.0
     lame_duck_seconds: Annotated[
-        float, "how long to go on accepting after SIGTERM while health says NOT_SERVING, so that balancers notice"
+        float,
+        "how long to go on accepting after SIGTERM while health says NOT_SERVING, so that balancers notice; a second one ends it",
     ] = 0.0
     log_level: Annotated[str, "debug (every request), info, warning or error"] = "info"
 

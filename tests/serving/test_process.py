@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -69,8 +70,8 @@ def start(export_v1: Path, tmp_path: Path) -> Any:
 
 
 def test_sigterm_finishes_what_runs_reports_not_serving_and_exits_0(start: Any) -> None:
-    server = start("--lame-duck-seconds", "0.5")
-    seen = []
+    server = start("--lame-duck-seconds", "3600")
+    seen: queue.Queue[int] = queue.Queue()
     answered = 0
     with (
         grpc.insecure_channel(f"localhost:{server.port}") as channel,
@@ -82,22 +83,21 @@ def test_sigterm_finishes_what_runs_reports_not_serving_and_exits_0(start: Any) 
         def watch() -> None:
             try:
                 for one in health.Watch(health_pb2.HealthCheckRequest()):
-                    seen.append(one.status)
+                    seen.put(one.status)
             except grpc.RpcError:
                 return
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        while not seen:
-            time.sleep(0.01)
+        assert seen.get(timeout=120) == 1
         server.process.send_signal(signal.SIGTERM)
-        while len(seen) < 2:
+        while seen.empty():
             client.analyze(FACE)
             answered += 1
+        assert seen.get() == 2
         client.analyze(FACE)
-        assert server.process.wait(120) == 0
+        assert server.stop() == 0  # a second signal ends the lame duck
         watcher.join()
-    assert seen[:2] == [1, 2]
     assert answered >= 1
     assert not server.port_file.exists()
     lines = [json.loads(line) for line in server.logs().splitlines() if line.startswith("{")]
@@ -109,7 +109,16 @@ def test_sigterm_finishes_what_runs_reports_not_serving_and_exits_0(start: Any) 
 def test_rest_drains_with_grpc_and_a_full_disk_under_the_log_stops_nothing(export_v1: Path, tmp_path: Path) -> None:
     port_file = tmp_path / "ports.json"
     command = [sys.executable, "-m", "serving.server", "--model-dir", str(export_v1.parent), "--grpc-port", "0"]
-    command += ["--rest-port", "0", "--port-file", str(port_file), "--log-level", "debug", "--lame-duck-seconds", "0.5"]
+    command += [
+        "--rest-port",
+        "0",
+        "--port-file",
+        str(port_file),
+        "--log-level",
+        "debug",
+        "--lame-duck-seconds",
+        "3600",
+    ]
     with (
         Path("/dev/full").open("w") as full,
         subprocess.Popen(command, stdout=full, stderr=full) as process,
@@ -118,7 +127,8 @@ def test_rest_drains_with_grpc_and_a_full_disk_under_the_log_stops_nothing(expor
             end = time.monotonic() + 240
             while not port_file.exists() and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.02)
-            connection = http.client.HTTPConnection("127.0.0.1", json.loads(port_file.read_text())["rest"], timeout=20)
+            ports = json.loads(port_file.read_text())
+            connection = http.client.HTTPConnection("127.0.0.1", ports["rest"], timeout=120)
             body = json.dumps({"signature_name": "analyze", "instances": FACE[None].tolist()})
 
             def ask() -> int:
@@ -128,9 +138,13 @@ def test_rest_drains_with_grpc_and_a_full_disk_under_the_log_stops_nothing(expor
                 return reply.status
 
             assert ask() == 200
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.1)
+            with grpc.insecure_channel(f"localhost:{ports['grpc']}") as channel:
+                health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
+                assert next(health).status == 1
+                process.send_signal(signal.SIGTERM)
+                assert next(health).status == 2
             assert ask() == 200  # still answered while health says NOT_SERVING
+            process.send_signal(signal.SIGTERM)
             assert process.wait(120) == 0  # the kept connection does not hold it up
             connection.close()
         finally:

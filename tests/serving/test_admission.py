@@ -37,8 +37,30 @@ async def turn(admission: Admission, order: list[int], number: int, deadline: fl
 
 
 async def queued(admission: Admission, count: int) -> None:
-    while admission.queued != count:
+    """Let those who came queue up; nothing but turns of the event loop stands between, and few of them."""
+    for _ in range(100):
+        if admission.queued == count:
+            return
         await asyncio.sleep(0)
+    pytest.fail(f"{admission.queued} wait, not {count}")
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what other threads are about to do; fail where they never do."""
+    end = time.monotonic() + 120
+    while not holds():
+        if time.monotonic() > end:
+            pytest.fail("it never came")
+        time.sleep(0.005)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still until a test moves it."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
 
 
 def test_a_full_server_turns_away_at_once_with_a_hint() -> None:
@@ -79,11 +101,14 @@ def test_those_who_wait_enter_in_order() -> None:
 @pytest.mark.parametrize("gone", ["deadline", "cancel"])
 def test_a_caller_that_is_gone_leaves_the_queue_and_never_runs(gone: str) -> None:
     async def wait() -> None:
-        admission, order = Admission(Limit(1, 1), 5), []
+        admission, order = Admission(Limit(1, 1), 5, clock=loop.time), []
         await admission.enter()
-        deadline = time.monotonic() + 0.05 if gone == "deadline" else None
-        task = asyncio.create_task(turn(admission, order, 1, deadline))
+        task = asyncio.create_task(turn(admission, order, 1, 30.0 if gone == "deadline" else None))
         await queued(admission, 1)
+        loop.now = 29.0
+        await queued(admission, 1)
+        assert not task.done()
+        loop.now = 31.0
         if gone == "cancel":
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -96,7 +121,9 @@ def test_a_caller_that_is_gone_leaves_the_queue_and_never_runs(gone: str) -> Non
         admission.leave()
         assert admission.inside == 0
 
-    asyncio.run(wait())
+    loop = Loop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(wait())
 
 
 def test_one_that_is_cancelled_as_its_turn_comes_gives_the_place_on() -> None:
@@ -172,15 +199,16 @@ def test_photos_beyond_the_memory_are_refused_by_their_headers(run_server: Calla
         client.edit(file.getvalue(), [0.0, 0.0, 0.0])
 
 
-def _blocked(engine: Any, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Make every run of `analyze` wait for the returned event."""
+def _blocked(engine: Any, monkeypatch: pytest.MonkeyPatch, alone: bool = False) -> threading.Event:
+    """Make every run of `analyze`, or each that runs `alone`, wait for the returned event."""
     release = threading.Event()
     with engine.models.use("seghgan") as servable:
         endpoint = servable.endpoint("analyze")
     run = endpoint.run
 
     def wait(*arguments: Any, **options: Any) -> Any:
-        release.wait(20)
+        if options.get("alone") or not alone:
+            release.wait(300)
         return run(*arguments, **options)
 
     monkeypatch.setattr(endpoint, "run", wait)
@@ -205,8 +233,7 @@ def test_overload_is_shed_with_a_time_to_come_again_and_status_calls_still_answe
         with grpc.insecure_channel(address) as channel, SegHGANClient(address) as client:
             predict = channel.unary_unary(talk.PREDICT)
             kept = [predict.future(analyze(), timeout=30) for _ in range(3)]
-            while engine.admission.queued < 1:
-                time.sleep(0.005)
+            until(lambda: engine.admission.queued >= 1)
             with pytest.raises(grpc.RpcError) as shed:
                 predict(analyze(), timeout=30)
             assert shed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -241,8 +268,7 @@ def test_a_full_server_turns_away_before_the_request_arrives(
         release = _blocked(engine, monkeypatch)
         with grpc.insecure_channel(address) as channel:
             kept = channel.unary_unary(talk.PREDICT).future(analyze(), timeout=30)
-            while engine.admission.inside < 1:
-                time.sleep(0.005)
+            until(lambda: engine.admission.inside >= 1)
             sending = channel.stream_unary(talk.PREDICT).future(iter(unsent), timeout=20)
             assert sending.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             unsent.end()
@@ -349,15 +375,12 @@ def test_cancelled_and_late_calls_are_dropped_before_they_run(
         with grpc.insecure_channel(address) as channel:
             predict = channel.unary_unary(talk.PREDICT)
             first = predict.future(analyze(), timeout=30)
-            while engine.admission.inside < 1:
-                time.sleep(0.005)
+            until(lambda: engine.admission.inside >= 1)
             waiting = [predict.future(analyze(), timeout=30) for _ in range(50)]
-            while engine.admission.queued < 50:
-                time.sleep(0.005)
+            until(lambda: engine.admission.queued >= 50)
             for future in waiting:
                 future.cancel()
-            while engine.admission.queued:
-                time.sleep(0.005)
+            until(lambda: not engine.admission.queued)
             late = predict.future(analyze(), timeout=0.1)
             assert late.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
             release.set()
@@ -366,24 +389,32 @@ def test_cancelled_and_late_calls_are_dropped_before_they_run(
 
 
 def test_requests_that_arrive_together_run_as_one_batch(
-    run_server: Callable[..., Any], export: Path, tmp_path: Path
+    run_server: Callable[..., Any], export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = tmp_path / "batching.pbtxt"
-    slow.write_text(
-        "max_batch_size { value: 8 } allowed_batch_sizes: 8 batch_timeout_micros { value: 200000 } num_batch_threads { value: 1 }"
+    """Eight come while one runs alone: a batch that waits ten minutes for its eighth, and holds no padding, is theirs."""
+    patient = tmp_path / "batching.pbtxt"
+    patient.write_text(
+        "max_batch_size { value: 8 } batch_timeout_micros { value: 600000000 } num_batch_threads { value: 1 }"
     )
-    with run_server(model_dir=export, batching_parameters_file=slow, max_in_flight=9) as (engine, address):
+    settings = {"batching_parameters_file": patient, "max_in_flight": 9, "enable_model_warmup": False}
+    with run_server(model_dir=export, **settings) as (engine, address):
+        release = _blocked(engine, monkeypatch, alone=True)
         with grpc.insecure_channel(address) as channel:
             predict = channel.unary_unary(talk.PREDICT, response_deserializer=talk.REPLIES[talk.PREDICT].FromString)
             futures = []
             for i in range(9):
                 picture = np.full((1, 32, 32, 3), i / 10, np.float32)
                 request = talk.predict_request("seghgan", "analyze", {"image": picture})
-                futures.append(predict.future(request.SerializeToString(), timeout=30))
-            values = [tensors.decode(future.result().outputs["expression"])[0, 0] for future in futures]
+                futures.append(predict.future(request.SerializeToString(), timeout=300))
+                until(lambda: engine.admission.inside >= 1)
+            values = [tensors.decode(future.result().outputs["expression"])[0, 0] for future in futures[1:]]
+            assert not futures[0].done()
+            release.set()
+            values.insert(0, tensors.decode(futures[0].result().outputs["expression"])[0, 0])
         np.testing.assert_allclose(values, [(i / 10 + 1) / 2 for i in range(9)], atol=1e-5)
         text = engine.metrics.render().decode()
-    assert 'seghgan_batched_examples{batch_size="8",model="seghgan",signature="analyze",version="1"}' in text
+    sizes = re.findall(r'seghgan_batched_examples\{batch_size="(\d+)",.*signature="analyze",version="1"\} (\S+)', text)
+    assert sizes == [("8", "8.0")]
 
 
 def test_metrics_have_tensorflow_servings_names_and_ours(embedded: Any) -> None:

@@ -140,7 +140,7 @@ def test_a_folder_with_other_files_is_not_written_to(source, tmp_path):
 def test_an_output_whose_path_is_no_utf_8_is_refused_before_anything_is_written(source, tmp_path):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     process = start(source, folder)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "`output` must be a path in UTF-8" in err
     assert f"Received: {tmp_path}/caf\\xe9" in err
@@ -171,8 +171,29 @@ def test_splits_and_shards_that_cannot_be_are_refused(source, tmp_path, more, wo
         convert(Conversion("folder", str(source), **more), tmp_path / "out")
 
 
-def start(source, output, *more):
-    code = "from seghgan_tf.cli import main; main()"
+HELD = """
+import os, time
+from seghgan_tf.cli import main
+from tfrecords_tools.convert import local, run
+
+module = run if hasattr(run, name) else local
+function = getattr(module, name)
+
+def held(*arguments, **options):
+    found = function(*arguments, **options)
+    if name != "wait" or found[0]:
+        os.write(1, b"held\\n")
+        while True:
+            time.sleep(0.01)
+    return found
+
+setattr(module, name, held)
+main()
+"""
+"""The command line, which goes no further than the function of this name: `wait` is held once a shard is done."""
+
+
+def start(source, output, *more, code="from seghgan_tf.cli import main; main()"):
     command = [
         sys.executable,
         "-c",
@@ -194,11 +215,30 @@ def start(source, output, *more):
     )  # fmt: skip
 
 
-def prepared(source, output, workers=1):
+def held(name, source, output, *more):
+    """Start a conversion and return it as soon as it is held."""
+    process = start(source, output, *more, code=f"name = {name!r}\n{HELD}")
+    lines = iter(process.stdout.readline, "")
+    assert "held\n" in lines, process.stderr.read()
+    return process
+
+
+AT_WORK = """
+from tfrecords_tools.convert import run
+plan = run._plan
+def planned(*arguments):
+    plan(*arguments)
+    print("planned", flush=True); sys.stdin.readline()
+run._plan = planned
+"""
+"""Goes no further than the plan, with the folder's lock in hand, until a line is written."""
+
+
+def prepared(source, output, workers=1, more=""):
     """Convert in a process of its own that can be killed; the imports are done before `go` is written."""
     code = (
         "import sys; from tests.data_tools.test_convert import request; from tfrecords_tools.convert.run import convert\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
+        f"{more}print('ready', flush=True); sys.stdin.readline()\n"
         f"convert(request(sys.argv[1]), sys.argv[2], workers={workers}); print('done')\n"
     )
     process = subprocess.Popen(
@@ -282,15 +322,12 @@ def test_workers_end_with_their_killed_parent_and_the_work_goes_on(source, undis
     assert contents(tmp_path / "out") == undisturbed
 
 
-@pytest.mark.parametrize("delay", [0, 0.7])
-def test_ctrl_c_says_that_the_same_command_goes_on(source, undisturbed, tmp_path, delay):
-    process = start(source, tmp_path / "out", "--workers", "2")
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "out" / ".journal" / "plan.sqlite").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(delay)
+@pytest.mark.parametrize("point", ["_make_plan", "_context", "_submit", "wait"])
+def test_ctrl_c_says_that_the_same_command_goes_on(source, undisturbed, tmp_path, point):
+    process = held(point, source, tmp_path / "out", "--workers", "2")
+    assert (tmp_path / "out" / ".journal" / "plan.sqlite").exists()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the command
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, out + err
     assert "the same command goes on" in out + err
     assert "Traceback" not in err
@@ -322,18 +359,12 @@ def test_a_disk_that_takes_no_more_is_a_plain_error_and_the_work_goes_on(source,
 
 
 def test_two_conversions_into_one_folder_exclude_each_other(source, tmp_path):
-    first = prepared(source, tmp_path / "out")
+    first = prepared(source, tmp_path / "out", more=AT_WORK)
     go(first)
-    journal = tmp_path / "out" / ".journal" / "lock"
-    while not journal.exists():
-        time.sleep(0.005)
-    os.kill(first.pid, signal.SIGSTOP)
-    try:
-        if not (tmp_path / "out" / "dataset.json").exists():
-            with pytest.raises(OSError, match="another conversion is at work"):
-                convert(request(source), tmp_path / "out")
-    finally:
-        os.kill(first.pid, signal.SIGCONT)
+    assert first.stdout.readline() == "planned\n"
+    with pytest.raises(OSError, match="another conversion is at work"):
+        convert(request(source), tmp_path / "out")
+    go(first)
     assert first.communicate()[0] == "done\n"
 
 

@@ -20,6 +20,7 @@ PAGES = [
     ROOT / "k8s" / "README.md",
 ]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
+INDENTED = re.compile(r"^ {4}((?:seghgan|python) .*)$", re.MULTILINE)
 FOREIGN = {
     "kubectl": {"--server-side", "--from-file"},
     "pip install": {"--no-cache-dir"},
@@ -72,12 +73,13 @@ def unknown_in_prose(paragraph: str) -> set[str]:
 
 
 def split(text: str) -> tuple[list[str], list[str]]:
-    """Return a page's command lines (with their continuations) and its paragraphs."""
+    """Return a page's command lines (with their continuations), between fences or indented, and its paragraphs."""
+    text = text.replace("\\\n", " ")
     blocks = re.findall(r"```\w*\n(.+?)```", text, re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith(("seghgan", "python"))], re.split(
-        r"\n\s*\n|\n(?=[|-] )|\n(?=\|)", re.sub(r"```.+?```", "", text, flags=re.DOTALL)
-    )
+    rest = re.sub(r"```.+?```", "", text, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith(("seghgan ", "python "))]
+    lines += INDENTED.findall(rest)
+    return lines, re.split(r"\n\s*\n|\n(?=[|-] )|\n(?=\|)", INDENTED.sub("", rest))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -86,6 +88,15 @@ def test_a_page_names_only_flags_that_exist(page: Path):
     wrong = {line: found for line in lines if (found := unknown_in_line(line))}
     wrong |= {paragraph[:200]: found for paragraph in paragraphs if (found := unknown_in_prose(paragraph))}
     assert wrong == {}
+
+
+def test_an_indented_command_is_held_to_its_own_flags():
+    page = "Words.\n\n    seghgan status --server localhost:8500  # of `serve`: --grpc-port\n    seghgan edit a.png \\\n      --grpc-port 1\n"
+    lines, paragraphs = split(page)
+    assert [unknown_in_line(line) for line in lines] == [set(), {"--grpc-port"}]
+    assert not any(FLAG.search(paragraph) for paragraph in paragraphs)
+    quick = [line.split()[1] for line in split((ROOT / "docs" / "serving.md").read_text())[0]]
+    assert {"export", "serve", "status", "edit", "bench-serve"} <= set(quick)
 
 
 def test_a_flag_that_is_not_there_is_seen():

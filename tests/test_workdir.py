@@ -1,6 +1,10 @@
 """The folder of a run: checkpoints are whole or not used, the history has no gap, one process holds it."""
 
 import json
+import multiprocessing
+import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -106,6 +110,49 @@ def test_the_best_is_by_true_targets_where_there_are_some():
     assert is_best([{"val_paired": 0.0, "val_miou": 0.9}, {"val_paired": 0.2, "val_miou": 0.8}])
     assert is_best([{"val_miou": 0.5}, {"val_miou": 0.6}])
     assert not is_best([{"val_miou": 0.6}, {"val_miou": 0.5}])
+
+
+def test_the_best_without_true_targets_is_by_edits_and_never_the_segmenters_own_stage():
+    """Lines as a run of an unpaired preset writes them; those of 0.1 hold 0 for what a stage does not measure."""
+    alone = [{"val_miou": 0.8}, {"val_miou": 0.9, "val_expression": 0.0, "val_paired": 0.0}]
+    first, better, worse = ({"val_miou": 0.7, "val_expression": error} for error in (0.5, 0.2, 0.3))
+    assert is_best(alone), "of a run of the segmenter alone"
+    assert is_best([*alone, first]), "the first that trained a generator, however good the masks were before"
+    assert is_best([*alone, first, better])
+    assert not is_best([*alone, first, better, worse | {"val_miou": 0.95}])
+
+
+def kill_at_rename(folder, number):
+    """Save the model of step 2 as the best one, and be killed at the `number`-th file that is to get its name."""
+    model, left = make_model(regions="none"), [number]
+    model.optimizer.iterations.assign(2)
+
+    def count(event, _):
+        if event == "os.rename":
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    workdir.save(model, folder, best=True)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_best_and_never_a_checkpoint_newer_than_it(model, tmp_path):
+    saved(model, tmp_path / "begun", (1,))
+    model.optimizer.iterations.assign(1)
+    workdir.save(model, tmp_path / "begun", best=True)
+    processes, found, ends = multiprocessing.get_context("forkserver"), [], [-signal.SIGKILL]
+    processes.set_forkserver_preload([__name__])
+    while ends[-1] == -signal.SIGKILL:
+        folder = shutil.copytree(tmp_path / "begun", tmp_path / str(len(ends)))
+        process = processes.Process(target=kill_at_rename, args=(folder, len(ends)))
+        process.start()
+        process.join()
+        ends.append(process.exitcode)
+        found.append((workdir.load_run(folder, best=True).steps_done, workdir.load_run(folder).steps_done))
+    assert ends[-1] == 0
+    assert found == [(1, 1), (2, 1), (2, 1), (2, 1), (2, 2)]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,9 @@ NAN = (
     "{what} became NaN at step {step}; the last good state is kept. Try --set training.learning_rate= half of it, "
     "a larger batch, or a smaller model.losses.adversarial"
 )
+JUDGED_BY = {"val_paired": 1, "val_expression": 1, "val_miou": -1}
+"""What an evaluation is judged by, and whether less of it (1) or more (-1) is better: the error against true targets where there are
+some, else that of the expressions seen in edits; where no edit was trained yet, the masks."""
 TOLD = ("segmentation", "miou", "paired", "expression", "critic")
 """Figures that are shown as a run goes."""
 
@@ -43,16 +46,15 @@ def picture(model: SegHGAN, image: Any, expression: Any) -> np.ndarray:
 
 
 def is_best(history: list[dict[str, float]]) -> bool:
-    """Return whether the last evaluation is the best: the least paired error where there are true targets, else the most mIoU.
+    """Return whether the last evaluation is the best by the first of `JUDGED_BY` that any evaluation has (0: its stage had none).
 
-    >>> is_best([{"val_miou": 0.5}, {"val_miou": 0.6}]), is_best([{"val_paired": 0.1, "val_miou": 0.5}, {"val_paired": 0.2}])
-    (True, False)
+    >>> is_best([{"val_miou": 0.5}, {"val_miou": 0.6}]), is_best([{"val_miou": 0.6}, {"val_expression": 0.2, "val_miou": 0.5}])
+    (True, True)
     """
-    paired = [line["val_paired"] for line in history if line.get("val_paired")]
-    if paired and history[-1].get("val_paired"):
-        return history[-1]["val_paired"] <= min(paired)
-    found = [line["val_miou"] for line in history if "val_miou" in line]
-    return not paired and "val_miou" in history[-1] and history[-1]["val_miou"] >= max(found)
+    for name, sign in JUDGED_BY.items():
+        if found := [sign * line[name] for line in history if line.get(name)]:
+            return sign * history[-1].get(name, 0.0) == min(found)
+    return False
 
 
 def told(values: Mapping[str, Any], prefix: str = "") -> str:

@@ -98,26 +98,29 @@ def _sum_file(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.part.keras")
+
+
 def whole(path: Path) -> bool:
     """Return whether a checkpoint is, byte for byte, what was written; one of 0.1 has no checksum and counts as whole."""
-    if path.name == OLD_CHECKPOINT:
-        return True
+    return path.name == OLD_CHECKPOINT or _has_sum(path, path)
+
+
+def _has_sum(file: Path, path: Path) -> bool:
+    """Return whether `file` is what was written to be put at `path`."""
     sums = _sum_file(path)
-    if not sums.is_file():
-        return False
-    return sums.read_text().split()[:1] == [sha256(path)]
+    return file.is_file() and sums.is_file() and sums.read_text().split()[:1] == [sha256(file)]
 
 
-def write_checkpoint(model: SegHGAN, path: Path) -> None:
-    """Write a checkpoint aside, its SHA-256 beside it (`sha256sum -c` reads it), then put it in place.
+def _put(path: Path) -> None:
+    """Put what was written aside in its place, its SHA-256 beside it first (`sha256sum -c` reads it).
 
-    What has its name is whole, whenever the process or the machine dies.
+    A kill between the two leaves aside what has the checksum.
     """
-    aside = path.with_name(f".{path.stem}.part.keras")
-    model.save(aside)
-    sync(aside)
-    _sum_file(path).write_text(f"{sha256(aside)}  {path.name}\n")
-    aside.replace(path)
+    sync(_aside(path))
+    write_atomically(_sum_file(path), f"{sha256(_aside(path))}  {path.name}\n")
+    _aside(path).replace(path)
 
 
 def not_finite(model: SegHGAN) -> list[str]:
@@ -127,15 +130,17 @@ def not_finite(model: SegHGAN) -> list[str]:
 
 
 def save(model: SegHGAN, workdir: Path, best: bool = False) -> None:
-    """Write the checkpoint of the model's step, also as the best one if so, and delete all but the last three."""
+    """Write the checkpoint of the model's step, also as the best one if so, and delete all but the last three.
+
+    What has its name is whole, whenever the process or the machine dies. The best one comes first: a run that is killed between
+    the two goes on from the checkpoint before, and comes to this step again.
+    """
     path = workdir / CHECKPOINTS / f"step-{model.steps_done:08}.keras"
-    write_checkpoint(model, path)
+    model.save(_aside(path))
     if best:
-        target = workdir / BEST
-        aside = target.with_name(f".{BEST}.part")
-        shutil.copyfile(path, aside)
-        _sum_file(target).write_text(_sum_file(path).read_text().split()[0] + f"  {BEST}\n")
-        aside.replace(target)
+        shutil.copyfile(_aside(path), _aside(workdir / BEST))
+        _put(workdir / BEST)
+    _put(path)
     for old in [path for path in checkpoints(workdir) if path.name != OLD_CHECKPOINT][KEPT:]:
         old.unlink()
         _sum_file(old).unlink(missing_ok=True)
@@ -168,11 +173,13 @@ def load_newest(workdir: Path, report: Callable[[str], None] = print) -> SegHGAN
 def load_run(workdir: Path, best: bool = False) -> SegHGAN:
     """Load the model of a run: its newest checkpoint that is whole, or its best. Raises ValueError where there is none."""
     if best:
-        if not (Path(workdir) / BEST).is_file() or not whole(Path(workdir) / BEST):
-            raise ValueError(
-                f"`workdir` must hold a whole {BEST}; leave --best out to use the last one. Received: {workdir}"
-            )
-        return load_checkpoint(Path(workdir) / BEST)
+        path = Path(workdir) / BEST
+        for file in (path, _aside(path)):  # aside, where a kill came before it was in its place
+            if _has_sum(file, path):
+                return load_checkpoint(file)
+        raise ValueError(
+            f"`workdir` must hold a whole {BEST}; leave --best out to use the last one. Received: {workdir}"
+        )
     model = load_newest(Path(workdir))
     if model is None:
         raise ValueError(f"`workdir` must hold checkpoints, which `seghgan train` writes. Received: {workdir}")

@@ -19,7 +19,7 @@ from seghgan_tf.config import read_config
 from seghgan_tf.evaluation import gate, networks, provenance
 from seghgan_tf.evaluation.figures import evaluate_run
 from seghgan_tf.evaluation.judge import train_judge
-from seghgan_tf.model import SegHGAN
+from seghgan_tf.model import SegHGAN, checkpoint
 from seghgan_tf.training import pretrained, runs, workdir
 from seghgan_tf.training import run as training
 from tests.conftest import ROOT, TINY
@@ -123,6 +123,43 @@ def test_a_new_run_starts_from_anothers_weights_and_says_what_matched(finished, 
         averaged = {v.path: v.numpy() for v in model.role_variables("generator")}
     for variable in new.role_variables("generator"):
         np.testing.assert_array_equal(variable, averaged[variable.path])
+
+
+def bisenet(seed):
+    """A small BiSeNet whose running statistics are not those that it starts with; weights that float16 can hold."""
+    tiny = [f"model.{name}={value}" for name, value in TINY.items() if name != "segmenter"]
+    model = training.build(
+        read_config("drawn-64", (*tiny, "model.segmenter=bisenet", "model.regions=none", f"model.seed={seed}"))
+    )
+    chance = np.random.default_rng(seed)
+    for variable in model.segmenter.weights:
+        value = variable.numpy() if variable.trainable else chance.uniform(0.5, 1.5, variable.shape)
+        variable.assign(value.astype(np.float16))
+    return model
+
+
+def test_a_bisenets_running_statistics_go_wherever_its_weights_go(tmp_path):
+    trained, image = bisenet(1), np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+    trained.segmenter.get_layer("fuse_norm").moving_variance.assign(np.full(16, 1e6))  # more than float16 can hold
+    expected = trained.probabilities(image).numpy()
+    trained.save(tmp_path / "trained.keras")
+    checkpoint.save(trained, tmp_path / "trained.npz", {})
+    for name in ("trained.keras", "trained.npz"):
+        new = bisenet(2)
+        said = str(pretrained.start_from(new, tmp_path / name))
+        assert said.split()[0] == said.split()[2], said
+        np.testing.assert_array_equal(new.probabilities(image), expected, err_msg=name)
+    again = SegHGAN.from_preset(tmp_path / "trained.npz")
+    np.testing.assert_array_equal(again.probabilities(image), expected)
+    with np.load(tmp_path / "trained.npz") as weights:
+        old = {name: weights[name] for name in weights.files if "/moving_" not in name}
+        assert len(old) < len(weights.files)
+    np.savez(tmp_path / "trained.npz", **old)
+    with pytest.warns(UserWarning, match="lacks the running statistics"):
+        lacking = SegHGAN.from_preset(tmp_path / "trained.npz")
+    for one, other in zip(lacking.role_variables("segmenter"), trained.role_variables("segmenter"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "not there (segmenter): these start anew" in str(pretrained.start_from(again, tmp_path / "trained.npz"))
 
 
 def test_runs_are_compared_by_figures_and_by_the_settings_that_differ(finished, tmp_path):

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from seghgan_tf.model.optimizer import ROLES
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+LACKING = "its masks are wrong until some training has found these anew (a `.keras` file of the same run has them)"
 
 
 def path_of(preset: str | Path) -> Path:
@@ -27,13 +30,21 @@ def path_of(preset: str | Path) -> Path:
     return path
 
 
+def variables_of(model: Any) -> dict[str, keras.Variable]:
+    """Return by path what a model computes with: the weights of all roles, and the running statistics of its segmenter."""
+    weights = [v for role in ROLES for v in model.role_variables(role)]
+    return {v.path: v for v in (*weights, *model.segmenter.non_trainable_variables)}
+
+
 def save(model: Any, path: Path, facts: dict[str, Any]) -> None:
     """Write the trainable weights as float16 with the generators averaged; beside them as JSON model, SHA-256 and `facts`.
 
-    Optimizer moments are left out: what starts from these weights starts a new run.
+    Running statistics of normalisations stay float32: a variance may leave float16's range. Optimizer moments are left out: what
+    starts from these weights starts a new run.
     """
     with model.averaged():
-        weights = {v.path: v.numpy().astype(np.float16) for role in ROLES for v in model.role_variables(role)}
+        found = variables_of(model)
+        weights = {name: v.numpy().astype(np.float16 if v.trainable else np.float32) for name, v in found.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **weights)
     known = {"model": model.config.model_dump(mode="json"), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -41,13 +52,18 @@ def save(model: Any, path: Path, facts: dict[str, Any]) -> None:
 
 
 def load(model: Any, path: Path) -> None:
-    """Fill a model with weights that `save` wrote, running averages included.
+    """Fill a model with weights that `save` wrote, running averages included; warns where 0.1 left out running statistics.
 
     Raises ValueError where the weights are of another model.
     """
-    variables = {v.path: v for role in ROLES for v in model.role_variables(role)}
+    variables, statistics = variables_of(model), {v.path for v in model.segmenter.non_trainable_variables}
     with np.load(path) as weights:
         shapes = {name: weights[name].shape for name in weights.files}
+        if statistics and not statistics & shapes.keys():
+            variables = {name: v for name, v in variables.items() if name not in statistics}
+            warnings.warn(
+                f"{path} lacks the running statistics of the segmenter's normalisations: {LACKING}", stacklevel=2
+            )
         if shapes != {name: tuple(v.shape) for name, v in variables.items()}:
             raise ValueError(
                 f"`path` must hold the weights of this very model; see {path.with_suffix('.json').name}. Received: {path}"

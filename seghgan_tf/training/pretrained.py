@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seghgan_tf.model import SegHGAN
-from seghgan_tf.model.optimizer import ROLES
+from seghgan_tf.model import SegHGAN, checkpoint
 from seghgan_tf.training import workdir
 
 IMAGENET = np.array([(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)], np.float32)
@@ -32,11 +31,11 @@ class Match(NamedTuple):
 def start_from(model: SegHGAN, source: Path) -> Match:
     """Fill a new model with the weights of the same path and shape in a run's folder, a `.keras` or an `.npz` file.
 
-    Optimizer moments start anew; running averages start at the weights, which are the averaged ones of a run.
+    The segmenter's running statistics are among them. Optimizer moments start anew; running averages start at the weights, which are the averaged ones of a run.
     Raises ValueError where nothing matches.
     """
     found = _weights_of(source)
-    variables = {v.path: v for role in ROLES for v in model.role_variables(role)}
+    variables = checkpoint.variables_of(model)
     lacking = tuple(path for path in variables if path not in found)
     other = tuple(path for path, v in variables.items() if path in found and found[path].shape != tuple(v.shape))
     filled = [path for path in variables if path not in {*lacking, *other}]
@@ -55,7 +54,7 @@ def _weights_of(source: Path) -> dict[str, Any]:
             return {name: weights[name] for name in weights.files}
     model = workdir.load_run(source) if source.is_dir() else workdir.load_checkpoint(source)
     with model.averaged():
-        return {v.path: v.numpy() for role in ROLES for v in model.role_variables(role)}
+        return {path: v.numpy() for path, v in checkpoint.variables_of(model).items()}
 
 
 def load_context_path(model: SegHGAN, preset: str) -> None:

@@ -131,9 +131,11 @@ def validate(
     from tfrecords_tools.convert.local import default_workers
     from tfrecords_tools.validate import validate as find_problems
 
-    console = Console()
+    console, odd = Console(), list[str]()
     with progress(console, "validate") as move:
-        problems = find_problems(folder, workers or default_workers(), move)
+        problems = find_problems(folder, workers or default_workers(), move, odd.append)
+    for line in odd:
+        console.print(line, markup=False, highlight=False)
     for problem in problems[:show]:
         console.print(problem, markup=False, highlight=False)
     if problems:

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,37 +18,49 @@ from seghgan_tf.regions import CLASSES
 from tfrecords_tools.census import digest_of, open_census
 from tfrecords_tools.convert.local import map_in_processes
 from tfrecords_tools.convert.shard import JOURNAL
-from tfrecords_tools.masks import LIKE, LIKE_ONE, LIKE_SEEN, relations
+from tfrecords_tools.masks import LIKE, LIKE_ONE, LIKE_SEEN, Arrangement, arrangement, looks_mirrored
 from tfrecords_tools.photo import Reason
 
 LISTED = 10_000
 """Problems that are listed; further ones are counted, so that memory stays bounded in a folder where all is wrong."""
 
 
+NAMED = 20
+"""Masks that a warning names."""
+
+
 class ShardCheck(NamedTuple):
-    """What was found in one shard: problems, each record's id, subject and digest, and the relations that its masks hold, and of how many."""
+    """What was found in one shard: problems, each record's id, subject and digest, the relations that its masks hold, of how many, and which have
+    left and right exchanged."""
 
     split: str
     problems: list[str]
     people: list[tuple[str, str | None, bytes]]
     relations: tuple[int, int] = (0, 0)
+    exchanged: Sequence[str] = ()
 
 
-def validate(folder: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> list[str]:
+def validate(
+    folder: Path,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> list[str]:
     """Check a folder that `convert` or `draw_dataset` wrote and return what is wrong with it (LISTED at most), nothing for a sound one.
 
-    `progress` is called with shards checked and shards of all. Raises ValueError for a folder without a `dataset.json` of our schema.
+    `progress` is called with shards checked and shards of all, `warn` with what is odd and may yet be so. Raises ValueError for a folder without a `dataset.json` of our schema.
     """
     folder = Path(folder)
     description = read_dataset_json(folder)
     problems = list(_check_description(folder, description))
     shards = [(str(folder), split, shard) for split in SPLITS for shard in split_of(description, split)["shards"]]
     held = seen = 0
-    found = _Problems(problems)
+    found, exchanged = _Problems(problems), _Problems([])
     with open_census() as census:
         for done, check in enumerate(map_in_processes(check_shard, shards, workers), 1):
             held, seen = held + check.relations[0], seen + check.relations[1]
             found.add(check.problems)
+            exchanged.add(check.exchanged)
             for image_id, subject, digest in check.people:
                 if not census.add_id(image_id):
                     found.add([f"{check.split}: the id {image_id} is there twice"])
@@ -59,6 +71,8 @@ def validate(folder: Path, workers: int = 1, progress: Callable[[int, int], None
                 progress(done, len(shards))
         found.add(f"the subject {subject} is in several splits: {splits}" for subject, splits in census.torn())
         found.add(f"the same picture is in several splits: {twins}" for twins in census.twins())
+    if exchanged.listed:
+        warn(_told(exchanged))
     if seen and held < LIKE * seen:
         found.add([
             f"masks: parts lie where faces have them in only {held / seen:.0%} of the cases; is it another label order, or mirrored?"
@@ -79,6 +93,12 @@ class _Problems:
                 self.listed.append(problem)
             else:
                 self.more += 1
+
+
+def _told(exchanged: _Problems) -> str:
+    names = ", ".join(exchanged.listed[:NAMED]) + (", ..." if len(exchanged.listed) > NAMED else "")
+    count = len(exchanged.listed) + exchanged.more
+    return f"masks with left and right exchanged, as about one in 15 of CelebAMask-HQ has them: {count} ({names})"
 
 
 def _check_description(folder: Path, description: dict[str, Any]) -> Iterator[str]:
@@ -102,6 +122,7 @@ def check_shard(task: tuple[str, str, dict[str, Any]]) -> ShardCheck:
     path = Path(folder) / shard["file"]
     problems: list[str] = []
     people: list[tuple[str, str | None, bytes]] = []
+    exchanged: list[str] = []
     held = seen = 0
     if not path.is_file():
         return ShardCheck(split, [f"{path.name}: is not there"], people)
@@ -115,16 +136,17 @@ def check_shard(task: tuple[str, str, dict[str, Any]]) -> ShardCheck:
             except Rejected as error:
                 problems.append(f"{path.name}: {face.image_id}: {error.detail}")
                 continue
-            held, seen = held + own[0], seen + own[1]
+            held, seen = held + own.held, seen + own.seen
+            exchanged += [face.image_id] * own.exchanged
     except ValueError as error:
         problems.append(f"{path.name}: {error}")
     if len(people) != shard["examples"]:
         problems.append(f"{path.name}: holds {len(people)} records, dataset.json tells of {shard['examples']}")
-    return ShardCheck(split, problems, people, (held, seen))
+    return ShardCheck(split, problems, people, (held, seen), exchanged)
 
 
-def check_face(face: Face) -> tuple[int, int]:
-    """Check one record's pictures and numbers; returns how many relations of a face its mask holds, and of how many. Raises Rejected."""
+def check_face(face: Face) -> Arrangement:
+    """Check one record's pictures and numbers; returns how the parts of a face lie in its mask. Raises Rejected."""
     if not face.image_id:
         _fail("it has no id")
     size = _decoded_size(face.image, face.image_format)
@@ -135,7 +157,7 @@ def check_face(face: Face) -> tuple[int, int]:
         _fail("its alignment is no 2 x 3 matrix")
     if face.target_image is not None and _decoded_size(face.target_image, face.image_format) != size:
         _fail("its target has another size")
-    return (0, 0) if face.mask is None else _check_mask(face.mask, size)
+    return Arrangement(0, 0, False) if face.mask is None else _check_mask(face, face.mask, size)
 
 
 def _check_numbers(face: Face) -> None:
@@ -150,7 +172,7 @@ def _check_numbers(face: Face) -> None:
             _fail(f"{what} is {affect:g}; it may be -1 to 1")
 
 
-def _check_mask(data: bytes, size: tuple[int, int]) -> tuple[int, int]:
+def _check_mask(face: Face, data: bytes, size: tuple[int, int]) -> Arrangement:
     try:
         mask = decode_mask(data)
     except BROKEN as error:
@@ -159,12 +181,14 @@ def _check_mask(data: bytes, size: tuple[int, int]) -> tuple[int, int]:
         _fail(f"its mask has the shape {mask.shape}, its image is {size[0]} x {size[1]}")
     if mask.max() >= len(CLASSES):
         _fail(f"its mask has the class id {mask.max()}")
-    held, seen = relations(mask)
-    if seen >= LIKE_SEEN and held < LIKE_ONE * seen:
+    found = arrangement(mask)
+    if found.seen >= LIKE_SEEN and found.held < LIKE_ONE * found.seen:
         _fail(
-            f"its mask's parts lie where faces have them in only {held} of {seen} cases; is it turned, or another photo's?"
+            f"its mask's parts lie where faces have them in only {found.held} of {found.seen} cases; is it turned, or another photo's?"
         )
-    return held, seen
+    if found.exchanged and looks_mirrored(Image.open(io.BytesIO(face.image)), mask):
+        _fail("its mask has left and right exchanged, and would lie on its image better mirrored; is it mirrored?")
+    return found
 
 
 def _decoded_size(data: bytes, image_format: str) -> tuple[int, int]:

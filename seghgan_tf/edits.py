@@ -110,14 +110,18 @@ def edited_file(editor: Editor, photo: Photo, settings: Settings, out: Path) -> 
         picture = read(to_png(np.asarray(_sheet(editor, photo, faces, settings))))
         return encoded(picture, picture.pixels, kind, quality=settings.quality, mark=settings.mark), faces
     pixels = _changed(editor, photo, faces, settings, settings.wish)
-    return encoded(photo, pixels, kind, quality=settings.quality, told=settings.exif, mark=settings.mark), faces
+    mark = settings.mark and pixels is not photo.pixels
+    if pixels is photo.pixels and kind == photo.format.upper() and settings.exif:
+        return photo.file, faces
+    return encoded(photo, pixels, kind, quality=settings.quality, told=settings.exif, mark=mark), faces
 
 
 def _changed(
     editor: Editor, photo: Photo, faces: list[Face], settings: Settings, wish: Wish, share: float = 1.0
 ) -> Pixels:
+    """Return the pixels with each face edited, `share` of the way; the photo's own array where nothing is asked."""
     pixels = photo.pixels
-    for face in faces:
+    for face in faces if share * wish.strength else ():
         asked = wish.of(face, share)
         if wish.relative and not any(asked.values()):
             continue

@@ -64,6 +64,18 @@ def test_strength_goes_part_of_the_way_from_what_is_seen(run: Any, photo: Path, 
     np.testing.assert_allclose(half, brighter(0) + 63.75 * asked.mean(), atol=0.6)
 
 
+@pytest.mark.parametrize("words", [[*UNITS, "--strength", "0"], ["--delta", "AU12=0"]])
+def test_where_nothing_is_asked_the_photo_comes_back_unmarked(run: Any, tmp_path: Path, words: list[str]) -> None:
+    photo = tmp_path / "turned.jpg"
+    photo.write_bytes(ODD["lying on its side"][0])
+    for name in ("same.jpg", "other.png", "bare.jpg"):
+        assert run(photo, "--out", tmp_path / name, *words, *["--no-exif"] * (name == "bare.jpg")).exit_code == 0
+        assert SOURCE_TYPE.encode() not in (tmp_path / name).read_bytes()
+    assert (tmp_path / "same.jpg").read_bytes() == photo.read_bytes()
+    np.testing.assert_array_equal(read((tmp_path / "other.png").read_bytes()).pixels, read(photo.read_bytes()).pixels)
+    assert 0x010F not in opened(tmp_path / "bare.jpg").getexif()
+
+
 def test_a_folder_becomes_a_folder_and_a_table_of_faces(run: Any, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -106,6 +118,7 @@ def test_a_sequence_moves_there_and_back(run: Any, photo: Path, tmp_path: Path, 
     for i in range(6):
         image.seek(i)
         means.append(np.asarray(image.convert("RGB")).mean())
+    assert means[0] == pytest.approx(SMOOTH.mean(), abs=1), "the first frame is the photo"
     assert means[0] < means[1] < means[2] < means[3]
     assert means[4] == pytest.approx(means[2], abs=1)
     assert SOURCE_TYPE.encode() in out.read_bytes()

@@ -1,4 +1,4 @@
-"""Files that are never seen half written, and their digests."""
+"""Files that are never seen half written, their digests, and their names as text."""
 
 import hashlib
 import os
@@ -9,6 +9,15 @@ def sha256(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def readable(name: str) -> str:
+    r"""Return a file name as text that every encoding can hold; bytes that are no UTF-8 become \xNN.
+
+    >>> readable("caf\udce9.jpg")
+    'caf\\xe9.jpg'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def write_atomically(path: Path, data: bytes | str, aside: Path | None = None) -> None:

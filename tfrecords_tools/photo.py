@@ -3,8 +3,9 @@
 import dataclasses
 import enum
 import json
-import os
 from typing import Any, NamedTuple
+
+from seghgan_tf.files import readable
 
 
 class Reason(enum.StrEnum):
@@ -116,12 +117,3 @@ LONGEST = 5000
 def brief(text: str) -> str:
     """Return a text cut to what a report holds."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-
-
-def readable(name: str) -> str:
-    r"""Return a file name as text that every encoding can hold; bytes that are no UTF-8 become \xNN.
-
-    >>> readable("caf\udce9.jpg")
-    'caf\\xe9.jpg'
-    """
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

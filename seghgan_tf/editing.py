@@ -95,10 +95,7 @@ class Editor:
         description = verify(path)["model"]
         model = tf.saved_model.load(str(path))
 
-        def run(signature: str, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-            outputs = model.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
-            return {name: value.numpy() for name, value in outputs.items()}
-
+        run = _here(lambda signature, inputs: model.signatures[signature](**inputs))
         return cls(description, run, finds_faces="locate" in model.signatures)
 
     @classmethod
@@ -107,20 +104,13 @@ class Editor:
 
         Raises ValueError as `SegHGAN.from_preset` does.
         """
-        import tensorflow as tf
-
         from seghgan_tf.detector import Detector
         from seghgan_tf.model import SegHGAN
         from seghgan_tf.signatures import describe, functions
 
         model = SegHGAN.from_preset(preset)
         made = functions(model, Detector())
-
-        def run(signature: str, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-            outputs = made[signature]({name: tf.constant(value) for name, value in inputs.items()})
-            return {name: value.numpy() for name, value in outputs.items()}
-
-        return cls(describe(model), run)
+        return cls(describe(model), _here(lambda signature, inputs: made[signature](inputs)))
 
     def faces(self, photo: Photo) -> list[Face]:
         """Find the faces of a photo, largest first; at most 16."""
@@ -235,6 +225,21 @@ class Editor:
 
     def _named(self, seen: NDArray[np.float32]) -> dict[str, float]:
         return {label: float(value) * self.space.scale for label, value in zip(self.space.labels, seen, strict=True)}
+
+
+def _here(call: Callable[[str, dict[str, Any]], Mapping[str, Any]]) -> Run:
+    """Return a Run of TensorFlow's signatures in this process; ValueError where the graph refuses what it is given."""
+    import tensorflow as tf
+
+    def run(signature: str, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        try:
+            outputs = call(signature, {name: tf.constant(value) for name, value in inputs.items()})
+        except tf.errors.InvalidArgumentError as error:
+            told = str(error.message).rpartition("<stack traces unavailable>")[2].split("[[{{")[0]
+            raise ValueError(told.strip()) from error
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return run
 
 
 def _one(file: bytes) -> NDArray[np.object_]:

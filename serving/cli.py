@@ -59,9 +59,10 @@ def asked(
     tls: Callable[[], "TLS | None"],
     version: Annotated[int | None, typer.Option(min=0, help="Version to ask, where it is not the newest.")] = None,
     label: Annotated[str | None, typer.Option(help="Label to ask, as stable.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that a server's answer may take.")] = 30.0,
 ) -> dict[str, Any]:
     """Return what a client is made with, but for the address and the model's name."""
-    return {"tls": tls(), "version": version, "label": label}
+    return {"tls": tls(), "version": version, "label": label, "timeout": timeout}
 
 
 @taking("about", asked)

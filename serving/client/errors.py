@@ -54,7 +54,7 @@ _ERRORS |= {
 _ADVICE = {
     ServerBusy: "Send fewer requests at once or add servers.",
     ServerUnavailable: "Check the address and that `seghgan serve` runs there, with the TLS settings of this client.",
-    DeadlineExceeded: "Give a larger `timeout` or send smaller batches.",
+    DeadlineExceeded: "Give a larger `timeout` (`--timeout`), or send fewer images at once or a smaller photo.",
     ModelNotFound: "`seghgan status --server ADDRESS` lists what is served.",
 }
 

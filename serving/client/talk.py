@@ -151,7 +151,8 @@ def check_size(request: Any, served: Served) -> None:
     """Raise ValueError where a request is larger than the model's server takes."""
     if request.ByteSize() > served.message_bytes:
         raise ValueError(
-            f"A request may take {served.message_bytes} bytes; send fewer images. Received: {request.ByteSize()}"
+            f"A request may take {served.message_bytes} bytes: send fewer images at once, or scale a photo down. "
+            f"Received: {request.ByteSize()}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from seghgan_tf.cli import app
-from serving.client.errors import ModelNotFound
+from serving.client.errors import DeadlineExceeded, ModelNotFound
 
 
 @pytest.fixture
@@ -51,3 +52,12 @@ def test_an_older_export_is_edited_with_named_labels(run_server: Any, tmp_path: 
         wrong = CliRunner().invoke(app, [*arguments, "--space", "AU12"])
         assert wrong.exit_code == 2
         assert "3 labels" in wrong.output
+
+
+def test_a_server_that_says_nothing_is_waited_for_as_long_as_is_asked(photo: Path) -> None:
+    with socket.create_server(("localhost", 0)) as silent:
+        address = f"localhost:{silent.getsockname()[1]}"
+        words = ["edit", str(photo), "--out", "x.png", "--server", address, "--au", "AU12=1", "--timeout", "0.5"]
+        told = CliRunner().invoke(app, words).exception
+    assert isinstance(told, DeadlineExceeded)
+    assert "--timeout" in str(told)

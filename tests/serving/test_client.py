@@ -154,7 +154,7 @@ def test_what_does_not_fit_the_model_is_refused_before_it_is_sent(client: SegHGA
         client.edit(face, FULL, regions=["ears"])
     with pytest.raises(ValueError, match="`image` must have shape"):
         client.edit(face[:16], FULL)
-    with pytest.raises(ValueError, match="send fewer images"):
+    with pytest.raises(ValueError, match="send fewer images at once, or scale a photo down"):
         client.predict("analyze", {"image": np.zeros((3000, 32, 32, 3), np.float32)})
 
 

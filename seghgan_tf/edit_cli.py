@@ -1,18 +1,18 @@
 """The commands `seghgan edit` and `seghgan analyze`: photos, folders and pipes in, edited photos out."""
 
-import csv
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seghgan_tf import quiet
-from serving.cli import asked, taking
+from seghgan_tf.open_editor import open_editor
+from serving.cli import taking
 
 if TYPE_CHECKING:
     from seghgan_tf.editing import Editor, Face
+    from seghgan_tf.edits import Settings
     from seghgan_tf.photos import Photo
 
 app = typer.Typer()
@@ -20,70 +20,14 @@ app = typer.Typer()
 Photos = Annotated[
     list[Path], typer.Argument(help="Photos, folders of photos, or - for one from standard input.", allow_dash=True)
 ]
-Export = Annotated[
-    Path | None, typer.Option("--export", help="Folder that `seghgan export` wrote; edits in this process.")
-]
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        help="A model that comes with the package (portrait-128 for photographs, drawn-64), or an .npz file of weights; what edits where neither --export nor --server is given."
-    ),
-]
-Server = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Edit over gRPC on a running server instead.")]
-Model = Annotated[str, typer.Option(help="Name of the model on the server.")]
-Space = Annotated[
-    str | None,
-    typer.Option(
-        help="Labels of a server's model that an earlier version exported: aus, emotions, va or AU04,AU12,..."
-    ),
-]
-_DEPTH = "the photo has 16 bits a channel, the edited file 8 (grey keeps its 16)"
-WhichFace = Annotated[str, typer.Option(help="Which faces: largest, all, or a number, 1 for the largest.")]
+WhichFace = Annotated[str, typer.Option(help="Which faces: largest, all (16 at most), or a number, 1 for the largest.")]
 Frame = Annotated[
     str | None, typer.Option(help="`centre` takes the photo's middle square as the face instead of finding it.")
 ]
 
 
-@taking("about", asked)
-def _editor(
-    about: Callable[[], dict[str, Any]],
-    preset: Preset = None,
-    export_dir: Export = None,
-    server: Server = None,
-    model: Model = "seghgan",
-    space: Space = None,
-) -> "Editor":
-    if sum(one is not None for one in (preset, export_dir, server)) > 1:
-        raise typer.BadParameter("give one of --preset NAME, --export DIR and --server HOST:PORT")
-    if server is None:
-        quiet.start_tensorflow()
-    from seghgan_tf.editing import PRESET, Editor
-
-    if export_dir is not None:
-        return Editor.from_export(export_dir)
-    if server is None:
-        return Editor.from_preset(preset or PRESET)
-    from seghgan_tf.expressions import expression_space, labelled_space
-    from seghgan_tf.regions import COLUMNS
-    from serving.client import SegHGANClient
-
-    client = SegHGANClient(server, model=model, **about())
-    served = client.served()
-    expression = expression_space(space) if space else labelled_space(client.labels())
-    if expression.size != served.expression_size:
-        raise typer.BadParameter(
-            f"--space must have the model's {served.expression_size} labels. Received: {expression.size}, {space}"
-        )
-    description = {"image_size": served.image_size, "regions": COLUMNS, "expression": expression.to_json()}
-    return Editor(
-        description,
-        lambda signature, inputs: client.predict(signature, inputs).outputs,
-        finds_faces="locate" in served.signatures,
-    )
-
-
 @app.command()
-@taking("open_editor", _editor)
+@taking("open_editor", open_editor)
 def edit(
     open_editor: Callable[[], "Editor"],
     photos: Photos,
@@ -91,8 +35,8 @@ def edit(
         Path,
         typer.Option(
             allow_dash=True,
-            help="Where the edited photo goes, written as its ending says (PNG, JPEG, WebP, TIFF, AVIF); a folder for "
-            "several photos, with a table edits.csv; - for standard output.",
+            help="Where the edited photo goes, written as its ending says (PNG, JPEG, WebP, TIFF, AVIF); without an "
+            "ending, and for several photos, a folder, with a table edits.csv; - for standard output.",
         ),
     ],
     au: Annotated[
@@ -113,7 +57,10 @@ def edit(
         list[str] | None, typer.Option(metavar="AU12=+1", help="Change an action unit from what is seen in the photo.")
     ] = None,
     other: Annotated[
-        Path | None, typer.Option("--from", help="Take the expression of the largest face of this photo.", exists=True)
+        Path | None,
+        typer.Option(
+            "--from", help="Take the expression of the largest face of this photo.", exists=True, dir_okay=False
+        ),
     ] = None,
     region: Annotated[
         list[str] | None, typer.Option(help="Change only eyes, nose or mouth; repeat for more. All other pixels stay.")
@@ -124,7 +71,12 @@ def edit(
         bool, typer.Option("--sheet", help="All emotions that the model can show as one picture.")
     ] = False,
     sequence: Annotated[
-        int, typer.Option(min=0, max=240, help="This many steps from what is seen to what is asked, as GIF or WebP.")
+        int,
+        typer.Option(
+            min=0,
+            max=240,
+            help="This many steps from the photo to what is asked and back, as GIF or WebP (WebP into a folder); 1,024 px at most.",
+        ),
     ] = 0,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
     exif: Annotated[
@@ -145,24 +97,20 @@ def edit(
     Action units that are not named stay as they are seen. Pixels outside the face, profile, EXIF data and transparency stay.
     """
     from seghgan_tf.edits import Settings, Wish
-    from seghgan_tf.photos import read
 
-    wish = Wish.parse(au, emotion, delta, other, strength, anything=sheet)
-    face = _which(face, frame)
-    _check_out(out, sheet, sequence, region is not None)
+    wish = Wish.parse(au, emotion, delta, other, strength, sheet=sheet)
+    settings = Settings(wish, region, _which(face, frame, "largest"), quality, exif, mark, sheet, sequence)
     found = list(_found(photos))
-    alone = len(found) == 1 and not (out.is_dir() or any(path.is_dir() for path in photos))
-    photo = read(_bytes(found[0])) if alone else None  # before the model, which takes seconds
-    editor = open_editor()
-    settings = Settings(wish.filled(editor), region, face, quality, exif, mark, sheet, sequence)
-    if photo is not None:
-        _one(editor, photo, out, settings)
+    folder = len(found) > 1 or any(path.is_dir() for path in (*photos, out)) or not (out.suffix or str(out) == "-")
+    _check_out(out, folder, sheet, sequence)
+    if folder:
+        _many(open_editor, found, out, settings)
     else:
-        _many(editor, found, out, settings)
+        _one(open_editor, found[0], out, settings)
 
 
 @app.command()
-@taking("open_editor", _editor)
+@taking("open_editor", open_editor)
 def analyze(
     open_editor: Callable[[], "Editor"],
     photo: Annotated[Path, typer.Argument(help="A photo, or - for standard input.", allow_dash=True)],
@@ -173,12 +121,14 @@ def analyze(
     from rich.console import Console
     from rich.table import Table
 
+    from seghgan_tf.edits import given
     from seghgan_tf.expressions import AU_NAMES
     from seghgan_tf.photos import read
 
-    opened = read(_bytes(photo))
+    which = _which(face, frame, "all")
+    opened = read(given(photo))
     editor = open_editor()
-    faces = editor.chosen(opened, _which(face, frame))
+    faces = editor.chosen(opened, which)
     for number, one in enumerate(faces, 1):
         _warn(opened, one)
         left, top, right, bottom = one.box
@@ -189,26 +139,37 @@ def analyze(
         Console().print(table)
 
 
-def _which(face: str, frame: str | None) -> str:
+def _which(face: str, frame: str | None, usual: str) -> str:
     if frame not in (None, "centre"):
         raise typer.BadParameter(f"--frame must be centre. Received: {frame}")
     if not (face in ("largest", "all") or face.isdecimal()):
         raise typer.BadParameter(f"--face must be largest, all or a number. Received: {face}")
+    if frame and face != usual:
+        raise typer.BadParameter("give --face or --frame, not both")
     return frame or face
 
 
-def _check_out(out: Path, sheet: bool, sequence: int, limited: bool) -> None:
-    """Raise BadParameter where `out` is no file that can be written for what is asked."""
-    from seghgan_tf.saving import LOSSY, kind_of
+def _check_out(out: Path, folder: bool, sheet: bool, sequence: int) -> None:
+    """Raise BadParameter where `out` is no file, or no `folder` of files, that can be written for what is asked."""
+    from seghgan_tf.saving import kind_of
 
     if sequence and sheet:
         raise typer.BadParameter("give --sheet or --sequence, not both")
-    if sequence and out.suffix.lower() not in (".gif", ".webp"):
+    if sequence == 1:
+        raise typer.BadParameter("--sequence needs at least 2 steps. Received: 1")
+    if folder and not out.is_dir() and (str(out) == "-" or out.suffix or out.exists()):
+        raise typer.BadParameter(
+            f"--out must be a folder for several photos, or where it has no ending. Received: {out}"
+        )
+    if folder or str(out) == "-":
+        return
+    if not sequence:
+        try:
+            kind_of(out)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    elif out.suffix.lower() not in (".gif", ".webp"):
         raise typer.BadParameter(f"--sequence writes .gif or .webp. Received: --out {out}")
-    if not sequence and out.suffix and not out.is_dir():
-        kind = kind_of(out)
-        if limited and kind in LOSSY:
-            _say(f"{kind} is lossy: pixels outside the regions change a little too; .png or .tif keeps them")
 
 
 def _say(text: str) -> None:
@@ -219,12 +180,6 @@ def _warn(photo: "Photo", face: "Face") -> None:
     height, width = photo.pixels.shape[:2]
     for fault in face.faults(width, height):
         _say(f"a face is hard to edit: {fault}")
-
-
-def _bytes(path: Path) -> bytes:
-    if str(path) == "-":
-        return sys.stdin.buffer.read()
-    return path.read_bytes()
 
 
 def _found(photos: list[Path]) -> Iterator[Path]:
@@ -243,56 +198,38 @@ def _found(photos: list[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _one(editor: "Editor", photo: "Photo", out: Path, settings: Any) -> None:
-    from seghgan_tf.edits import edited_file
-    from seghgan_tf.saving import loses_depth
+def _one(open_editor: Callable[[], "Editor"], path: Path, out: Path, settings: "Settings") -> None:
+    from seghgan_tf.edits import edited_file, given
+    from seghgan_tf.files import readable, write_atomically
+    from seghgan_tf.photos import read
 
-    file, faces = edited_file(editor, photo, settings, out)
-    for face in faces:
+    if path.exists() and out.exists() and out.samefile(path):
+        raise typer.BadParameter(f"--out must be another file than the photo, as it would be replaced. Received: {out}")
+    photo = read(given(path))  # before the model, which takes seconds
+    editor = open_editor()
+    edited = edited_file(editor, photo, settings.known(editor), out)
+    for face in edited.faces:
         _warn(photo, face)
-    if loses_depth(photo):
-        _say(_DEPTH)
+    for note in edited.notes:
+        _say(note)
     if str(out) == "-":
-        sys.stdout.buffer.write(file)
+        sys.stdout.buffer.write(edited.file)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(file)
-    typer.echo(f"edited: {out}")
+    write_atomically(out, edited.file)
+    typer.echo(f"edited: {readable(str(out))}")
 
 
-def _many(editor: "Editor", photos: list[Path], out: Path, settings: Any) -> None:
-    """Edit photos into a folder; what fails is said in the table and the work goes on."""
-    from rich.console import Console
+def _many(open_editor: Callable[[], "Editor"], photos: list[Path], out: Path, settings: "Settings") -> None:
+    from seghgan_tf.edit_folder import edit_folder, targets
+    from seghgan_tf.files import readable
 
-    from seghgan_tf.edits import edited_file, name_for
-    from seghgan_tf.photos import read
-    from seghgan_tf.progress import progress
-    from seghgan_tf.saving import loses_depth
-
-    if str(out) == "-" or (out.suffix and not out.is_dir()):
-        raise typer.BadParameter(f"--out must be a folder for several photos. Received: {out}")
+    places = targets(photos, out, settings)
+    editor = open_editor()
+    settings = settings.known(editor)
     out.mkdir(parents=True, exist_ok=True)
-    failed = 0
-    with (out / "edits.csv").open("w", newline="") as table, progress(Console(stderr=True), "editing") as move:
-        rows = csv.writer(table)
-        rows.writerow(("photo", "edited", "face", "left", "top", "right", "bottom", "score", "note"))
-        for done, path in enumerate(photos):
-            move(done, len(photos))
-            try:
-                photo = read(_bytes(path))
-                target = out / name_for(path, photo, settings)
-                file, faces = edited_file(editor, photo, settings, target)
-                target.write_bytes(file)
-            except (ValueError, OSError) as error:
-                failed += 1
-                rows.writerow((path, "", "", "", "", "", "", "", " ".join(str(error).split())))
-                continue
-            height, width = photo.pixels.shape[:2]
-            for number, face in enumerate(faces, 1):
-                notes = "; ".join([*face.faults(width, height), *[_DEPTH] * loses_depth(photo)])
-                box = [f"{place:.0f}" for place in face.box]
-                rows.writerow((path, target.name, number, *box, f"{face.score:.3f}", notes))
-        move(len(photos), len(photos))
-    typer.echo(f"edited: {len(photos) - failed} of {len(photos)} photos into {out}; edits.csv says what was found")
+    failed = edit_folder(editor, photos, places, settings, out / "edits.csv")
+    done = f"{len(photos) - failed} of {len(photos)} photos into {readable(str(out))}"
+    typer.echo(f"edited: {done}; edits.csv says what was found")
     if failed:
         raise typer.Exit(1)

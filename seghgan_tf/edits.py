@@ -1,19 +1,23 @@
-"""What is asked of a photo, from a command's words to an edited file: one edit, a sheet of emotions, a sequence."""
+"""What is asked of a photo, from a command's words to an edited file."""
 
+import sys
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
 import typer
-from PIL import Image, ImageDraw
 
-from seghgan_tf.editing import Editor, Face
+from seghgan_tf.editing import Editor, Face, target_expression
 from seghgan_tf.expressions import EMOTION_AUS, parse_au
 from seghgan_tf.photos import Photo, Pixels, read, to_png
-from seghgan_tf.saving import KINDS, encoded, kind_of, moving
+from seghgan_tf.regions import region_limits
+from seghgan_tf.saving import KINDS, encoded, kind_of, losses, moving
+from seghgan_tf.series import moving_size, sheet, shrunk
+from serving.signature import FACES
 
-TILE = 320
-"""Longest side in pixels of a picture on a sheet."""
+_MOST = (
+    f"{FACES} faces were found, the most that are looked for; where the photo has more, the smallest stay as they are"
+)
 
 
 class Wish(NamedTuple):
@@ -37,26 +41,41 @@ class Wish(NamedTuple):
         other: Path | None,
         strength: float,
         *,
-        anything: bool,
+        sheet: bool,
     ) -> Self:
-        """Make a wish of a command's options; BadParameter unless exactly one kind is given, or none where `anything` goes."""
+        """Make a wish of a command's options; BadParameter unless exactly one kind is given, for a `sheet` none."""
         given = sum(bool(one) for one in (au, emotion, delta, other))
-        if given != 1 and not (anything and given == 0):
+        if sheet and given:
+            raise typer.BadParameter("--sheet shows every emotion; give no --au, --emotion, --delta or --from with it")
+        if not sheet and given != 1:
             raise typer.BadParameter(
                 "give --au AU12=3 (repeat for more), --emotion happy, --delta AU12=+1, or --from OTHER.jpg"
             )
         if emotion and emotion not in EMOTION_AUS:
             raise typer.BadParameter(f"--emotion must be one of {', '.join(EMOTION_AUS)}. Received: {emotion}")
-        return cls(dict(map(parse_au, au or delta or ())), bool(delta), strength, emotion, other)
+        try:
+            values = dict(map(parse_au, au or delta or ()))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        return cls(values, bool(delta), strength, emotion, other)
 
     def filled(self, editor: Editor) -> Self:
-        """Return the wish with the values of its emotion or of the other photo. Raises ValueError where they cannot be had."""
-        if self.emotion:
-            return self._replace(values=editor.space.emotion(self.emotion))
+        """Return the wish with the values of its emotion or of the other photo.
+
+        Raises BadParameter for what the model cannot show, ValueError for another photo without a face.
+        """
         if self.other:
-            return self._replace(values=editor.analyze(self.other.read_bytes()))
-        editor.space.check_proven(self.values)
-        return self
+            try:
+                return self._replace(values=editor.analyze(self.other.read_bytes()))
+            except ValueError as error:
+                raise ValueError(f"--from {self.other}: {error}") from error
+        try:
+            values = editor.space.emotion(self.emotion) if self.emotion else self.values
+            target_expression(editor.space, {}, values, self.relative)
+            editor.space.check_proven(self.values)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        return self._replace(values=values)
 
     def of(self, face: Face, share: float = 1.0) -> dict[str, float]:
         """Return the values for a face, `share` of the way from what is seen in it.
@@ -86,34 +105,66 @@ class Settings(NamedTuple):
     sheet: bool
     sequence: int
 
+    def known(self, editor: Editor) -> Self:
+        """Return the settings with the wish's values. Raises BadParameter for what the model does not know, as `filled` does."""
+        try:
+            region_limits(self.regions, editor.regions)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        if self.sheet and not editor.space.emotions():
+            labels = ", ".join(editor.space.labels)
+            raise typer.BadParameter(f"--sheet needs a model that can show an emotion. Received: one of {labels}")
+        return self._replace(wish=self.wish.filled(editor))
 
-def name_for(path: Path, photo: Photo, settings: Settings) -> str:
+
+def given(path: Path) -> bytes:
+    """Return a photo's file, for - what standard input holds."""
+    return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+
+
+class Edited(NamedTuple):
+    """An edited file, the faces in it, and in words what the file does not hold or show."""
+
+    file: bytes
+    faces: list[Face]
+    notes: list[str]
+
+
+def name_for(path: Path, settings: Settings) -> str:
     """Return the name of the edited file: the photo's own where its kind is written here, else with .png."""
     if settings.sequence:
         return f"{path.stem}.webp"
     return path.name if path.suffix.lower() in KINDS else f"{path.stem}.png"
 
 
-def edited_file(editor: Editor, photo: Photo, settings: Settings, out: Path) -> tuple[bytes, list[Face]]:
-    """Edit a photo's faces; return a file of the kind that `out` ends in and the faces. Raises as `Editor.edit` does."""
+def edited_file(editor: Editor, photo: Photo, settings: Settings, out: Path) -> Edited:
+    """Edit a photo's faces into a file of the kind that `out` ends in, for - of the photo's own. Raises as `Editor.edit` does."""
     faces = editor.chosen(photo, settings.face)
-    if settings.sequence:
-        steps = [i / max(settings.sequence - 1, 1) for i in range(settings.sequence)]
-        frames = [_changed(editor, photo, faces, settings, settings.wish, step) for step in steps]
-        there_and_back = [Image.fromarray(frame) for frame in (*frames, *frames[-2:0:-1])]
-        kind = out.suffix[1:].upper()
-        return moving(there_and_back, kind, quality=settings.quality, mark=settings.mark), faces
-    kind = (
-        (photo.format.upper() if photo.format.upper() in KINDS.values() else "PNG") if str(out) == "-" else kind_of(out)
-    )
+    notes = [_MOST] if settings.face == "all" and len(faces) == FACES else []
+    kind = _kind(photo, settings, out)
     if settings.sheet:
-        picture = read(to_png(np.asarray(_sheet(editor, photo, faces, settings))))
-        return encoded(picture, picture.pixels, kind, quality=settings.quality, mark=settings.mark), faces
+        return Edited(_sheet(editor, photo, faces, settings, kind), faces, notes)
+    notes += losses(photo, kind, settings.regions is not None)
+    if settings.sequence:
+        size = moving_size(photo.size, settings.sequence)
+        if size != photo.size:
+            notes.append(f"the sequence is scaled from {photo.size[0]} x {photo.size[1]} to {size[0]} x {size[1]} px")
+        return Edited(_sequence(editor, photo, faces, settings, kind, size), faces, notes)
     pixels = _changed(editor, photo, faces, settings, settings.wish)
-    mark = settings.mark and pixels is not photo.pixels
-    if pixels is photo.pixels and kind == photo.format.upper() and settings.exif:
-        return photo.file, faces
-    return encoded(photo, pixels, kind, quality=settings.quality, told=settings.exif, mark=mark), faces
+    unchanged = pixels is photo.pixels
+    if unchanged and kind == photo.format.upper() and settings.exif:
+        return Edited(photo.file, faces, [])
+    mark = settings.mark and not unchanged
+    return Edited(encoded(photo, pixels, kind, quality=settings.quality, told=settings.exif, mark=mark), faces, notes)
+
+
+def _kind(photo: Photo, settings: Settings, out: Path) -> str:
+    if settings.sequence:
+        return "GIF" if out.suffix.lower() == ".gif" else "WEBP"
+    if str(out) != "-":
+        return kind_of(out)
+    own = photo.format.upper()
+    return own if own in KINDS.values() else "PNG"
 
 
 def _changed(
@@ -129,24 +180,22 @@ def _changed(
     return pixels
 
 
-def _sheet(editor: Editor, photo: Photo, faces: list[Face], settings: Settings) -> Image.Image:
-    """Draw the photo and each emotion that the model can show, three in a row, its name below."""
-    tiles = [("photo", photo.pixels)]
-    for emotion, values in editor.space.emotions().items():
-        wish = Wish(values, strength=settings.wish.strength)
-        tiles.append((emotion, _changed(editor, photo, faces, settings, wish)))
-    if len(tiles) == 1:
-        raise ValueError(
-            f"`--sheet` needs a model that can show an emotion. Received: {', '.join(editor.space.labels)}"
-        )
-    height, width = photo.pixels.shape[:2]
-    scale = min(1.0, TILE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    rows = -(-len(tiles) // 3)
-    canvas = Image.new("RGB", (3 * (size[0] + 8) + 8, rows * (size[1] + 30) + 8), "white")
-    draw = ImageDraw.Draw(canvas)
-    for i, (name, pixels) in enumerate(tiles):
-        place = 8 + i % 3 * (size[0] + 8), 8 + i // 3 * (size[1] + 30)
-        canvas.paste(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0), place)
-        draw.text((place[0], place[1] + size[1] + 4), name, fill="black", font_size=16)
-    return canvas
+def _sheet(editor: Editor, photo: Photo, faces: list[Face], settings: Settings, kind: str) -> bytes:
+    """Encode a sheet of the photo and each emotion that the model can show."""
+    strength = settings.wish.strength
+    wishes = {name: Wish(values, strength=strength) for name, values in editor.space.emotions().items()}
+    pictures = ((name, _changed(editor, photo, faces, settings, wish)) for name, wish in wishes.items())
+    drawn = read(to_png(np.asarray(sheet(photo, pictures, len(wishes)))))
+    return encoded(drawn, drawn.pixels, kind, quality=settings.quality, mark=settings.mark)
+
+
+def _sequence(
+    editor: Editor, photo: Photo, faces: list[Face], settings: Settings, kind: str, size: tuple[int, int]
+) -> bytes:
+    """Encode the steps from the photo to what is asked, and back."""
+    frames, mark = [], False
+    for i in range(settings.sequence):
+        pixels = _changed(editor, photo, faces, settings, settings.wish, i / (settings.sequence - 1))
+        mark |= settings.mark and pixels is not photo.pixels
+        frames.append(shrunk(pixels, size))
+    return moving([*frames, *frames[-2:0:-1]], kind, quality=settings.quality, mark=mark)

@@ -64,7 +64,7 @@ def test_help_lists_every_command():
         (["edit", "README.md", "--out", "x.png", "--au", "AU12=3"], 1, "must be a picture"),
         (["edit", "README.md", "--out", "x.png", "--export", "x"], 2, "--au"),
         (["edit", "README.md", "--out", "x.png", "--export", "x", "--emotion", "bored"], 2, "happy"),
-        (["edit", "README.md", "--out", "x.png", "--export", "x", "--au", "smile"], 1, "AU12=3"),
+        (["edit", "README.md", "--out", "x.png", "--export", "x", "--au", "smile"], 2, "AU12=3"),
         (
             ["edit", "docs/images/astronaut.jpg", "--out", "x.png", "--export", "x", "--au", "AU12=3"],
             1,

@@ -84,10 +84,8 @@ def encoded(
         tags.load(options.pop("exif", b"") or b"Exif\0\0")
         if packet:
             tags[700] = packet
-        folders = any(
-            map(tags.get_ifd, _FOLDERS)
-        )  # which Pillow writes into a TIFF as it is, and not into a packed one
-        options |= {"compression": None if folders else "tiff_deflate", "exif": tags}
+        packed = not any(map(tags.get_ifd, _FOLDERS))  # Pillow writes such folders into none that is packed
+        options |= {"compression": "tiff_deflate" if packed else None, "exif": tags}
     else:
         options |= {"quality": quality} | ({"xmp": packet} if packet else {})
         options |= {"subsampling": 0} if kind == "JPEG" else {}

@@ -11,7 +11,7 @@ from seghgan_tf.editing import Editor, Face, target_expression
 from seghgan_tf.expressions import EMOTION_AUS, parse_au
 from seghgan_tf.photos import Photo, Pixels, read, to_png
 from seghgan_tf.regions import region_limits
-from seghgan_tf.saving import KINDS, encoded, kind_of, losses, moving
+from seghgan_tf.saving import KINDS, check_sides, encoded, kind_of, losses, moving
 from seghgan_tf.series import moving_size, sheet, shrunk
 from serving.signature import FACES
 
@@ -150,6 +150,7 @@ def edited_file(editor: Editor, photo: Photo, settings: Settings, out: Path) -> 
         if size != photo.size:
             notes.append(f"the sequence is scaled from {photo.size[0]} x {photo.size[1]} to {size[0]} x {size[1]} px")
         return Edited(_sequence(editor, photo, faces, settings, kind, size), faces, notes)
+    check_sides(photo.size, kind)
     pixels = _changed(editor, photo, faces, settings, settings.wish)
     unchanged = pixels is photo.pixels
     if unchanged and kind == photo.format.upper() and settings.exif:

@@ -219,6 +219,16 @@ def test_wrong_words_are_refused(run: Any, photo: Path, tmp_path: Path, words: l
     assert not out.exists()
 
 
+def test_a_photo_longer_than_a_webp_can_be_is_refused_and_its_sequence_is_scaled(run: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (16_400, 64), (90, 90, 90)).save(tmp_path / "long.png")
+    done = run(tmp_path / "long.png", "--out", tmp_path / "a.webp", *UNITS, "--frame", "centre")
+    assert done.exit_code == 1
+    assert "because WEBP holds at most 16383 px a side" in f"{done.output} {done.exception}"
+    assert not (tmp_path / "a.webp").exists()
+    done = run(tmp_path / "long.png", "--out", tmp_path / "b.webp", *UNITS, "--frame", "centre", "--sequence", "2")
+    assert done.exit_code == 0, done.output
+
+
 def test_many_photos_need_a_folder(run: Any, photo: Path, tmp_path: Path) -> None:
     done = run(photo, photo, "--out", tmp_path / "a.png", *UNITS)
     assert done.exit_code == 2

@@ -8,10 +8,11 @@ import scipy.linalg
 import scipy.stats
 import tensorflow as tf
 from scipy.ndimage import distance_transform_cdt
+from scipy.spatial.distance import cosine
 from sklearn import metrics as sk
 
 from seghgan_tf.config import Config
-from seghgan_tf.evaluation import figures, gate, intervals, metrics, networks, provenance
+from seghgan_tf.evaluation import figures, gate, intervals, metrics, networks, pairs, provenance
 from seghgan_tf.regions import CLASSES
 from seghgan_tf.training.workdir import load_checkpoint
 from tests.test_model import SIZE, make_model
@@ -38,6 +39,53 @@ def test_each_stream_is_measured_to_its_own_end(model):
     assert figures.evaluate_run(model, few)["images"] == {"segmentation": 3}
     with pytest.raises(ValueError, match="neither"):
         figures.evaluate_run(model)
+
+
+def test_leakage_locality_and_identity_are_of_every_image(model, tmp_path):
+    module, rows = Mean(), {}
+    tf.saved_model.save(module, str(tmp_path / "mean"), signatures={"serving_default": module.__call__})
+    _, stream = batches(6, 1)  # six batches
+    figures.evaluate_run(model, None, stream, identity=networks.Signature(tmp_path / "mean"), keep=rows)
+    assert {kind: each.images for kind, each in rows.items()} == dict.fromkeys(
+        ("expressions", "cycles", "responses", "identities"), 6
+    )
+
+    class Leaky:
+        """Edits the last batch alone, out of any region's reach."""
+
+        def segment(self, image):
+            return {"regions": tf.zeros((*image.shape[:3], 3))}
+
+        def edit(self, image, expression, regions):
+            return image + 0.5 * tf.cast(tf.reduce_all(expression == 1.0), tf.float32)
+
+    faces = [{"image": np.zeros((2, 8, 8, 3), "float32"), "expression": np.full((2, 2), i / 5.0)} for i in range(6)]
+    assert figures.locality_figures(Leaky(), faces) == {"locality": 0.5}
+    assert figures.locality_figures(Leaky(), faces[:5]) == {"locality": 0.0}
+
+
+def test_identity_is_scipys_cosine_distance_beside_that_of_strangers():
+    rng = np.random.default_rng(6)
+    image, expression = rng.uniform(-1, 1, (5, 8, 8, 3)), rng.uniform(0, 1, (5, 2))
+
+    class Darker:
+        def edit(self, image, expression):
+            return image * np.array([0.5, 1.0, 0.2])
+
+    def see(image):
+        return np.asarray(image).mean((1, 2))
+
+    subject = np.array([b"ann", b"ann", b"bob", b"", b""])
+    stream = [{"image": image, "expression": expression, "subject": subject}]
+    found = figures.identity_figures(Darker(), stream, see)
+    seen, edited = see(image), see(image * np.array([0.5, 1.0, 0.2]))
+    expected = np.mean([cosine(a, b) for a, b in zip(seen, edited, strict=True)])
+    assert found["identity"] == pytest.approx(expected)
+    pairs = [(0, 4), (2, 1), (3, 2), (4, 3)]  # ann beside ann is no stranger
+    assert found["identity_others"] == pytest.approx(np.mean([cosine(seen[a], seen[b]) for a, b in pairs]))
+    assert found["intervals"].keys() == {"identity", "identity_others"}
+    alone = [{"image": image[:1], "expression": expression[:1]}]
+    assert figures.identity_figures(Darker(), alone, see)["identity_others"] == 0.0
 
 
 def test_figures_do_not_depend_on_the_batches(model):
@@ -101,8 +149,8 @@ def test_figures_of_pairs_are_over_all_their_pixels():
     rng = np.random.default_rng(4)
     image, edited, truth = rng.uniform(-1, 1, (3, 5, 8, 8, 3))
     truth[:, :4] = image[:, :4]
-    changed = np.abs(truth - image).max(-1) / 2 > figures.CHANGED
-    found = figures.edit_figures(image, edited, truth)
+    changed = np.abs(truth - image).max(-1) / 2 > pairs.CHANGED
+    found = pairs.edit_figures(image, edited, truth)
     expected = np.abs(edited - truth)[changed].mean() / np.abs(image - truth)[changed].mean()
     assert found["error_ratio"] == pytest.approx(expected)
     assert found["outside_change"] == pytest.approx(np.abs(edited - image)[~changed].mean() / 2)
@@ -206,8 +254,8 @@ def test_a_saved_model_judges_edits_and_gives_features(model, tmp_path):
     tf.saved_model.save(module, str(tmp_path / "mean"), signatures={"serving_default": module.__call__})
     judge = networks.Signature(tmp_path / "mean")
     _, stream = batches(6, 3)
-    found = figures.evaluate_run(model, None, stream, judge=judge, features=judge)
-    assert {"judge_error", "judged_error", "judged_unasked_error", "fid", "kid"} <= found.keys()
+    found = figures.evaluate_run(model, None, stream, judge=judge, features=judge, identity=judge)
+    assert {"judge_error", "judged_error", "judged_unasked_error", "fid", "kid", "identity"} <= found.keys()
     assert found["fid"] >= 0
     assert judge.digest == networks.Signature(tmp_path / "mean").digest
 

@@ -208,7 +208,7 @@ def test_the_figures_of_a_run_cover_segmentation_edits_and_expressions(measured)
     assert figures["locality"] == 0.0
     scalars = {name for name, value in figures.items() if isinstance(value, float)}
     assert scalars <= gate.RULES.keys() | set(gate.FACTS), "the gate must know every figure"
-    assert scalars >= gate.RULES.keys() - {"fid", "kid"}
+    assert scalars >= gate.RULES.keys() - {"fid", "kid", "identity"}
     assert figures["intervals"].keys() == scalars - {"locality"}
     for name, (low, high) in figures["intervals"].items():
         assert low <= high, name

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seghgan_tf.evaluation.figures import edit_figures
+from seghgan_tf.evaluation.pairs import edit_figures
 from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS, MAX_INTENSITY
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.model.field import apply_field, grow

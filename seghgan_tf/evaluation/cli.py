@@ -35,6 +35,12 @@ def evaluate(
     features: Annotated[
         Path | None, typer.Option(help="SavedModel that turns an image into features, for FID and KID.", exists=True)
     ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(
+            help="SavedModel of a face recogniser: an image into a vector that tells people apart.", exists=True
+        ),
+    ] = None,
 ) -> None:
     """Measure segmentation, edits and expressions of a run on held-out records, each stream to its own end.
 
@@ -54,10 +60,8 @@ def evaluate(
 
     config, model = read_config_of(workdir), load_run(workdir, best)
     measured = streams(config, split, people=True)
-    networks: dict[str, Any] = {
-        "judge": Signature(judge) if judge else None,
-        "features": Signature(features) if features else None,
-    }
+    given = {"judge": judge, "features": features, "identity": identity}
+    networks: dict[str, Any] = {name: Signature(folder) for name, folder in given.items() if folder is not None}
     figures = evaluate_run(model, **measured, **networks)
     figures["measured"] = provenance.measured(model, config, split, **networks)
     table = Table("figure", "measured", "95 %", "what")

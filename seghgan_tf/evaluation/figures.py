@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from seghgan_tf.evaluation import metrics
 from seghgan_tf.evaluation.intervals import Figure, Rows, intervals, mean
 from seghgan_tf.evaluation.networks import Signature, check_judge
+from seghgan_tf.evaluation.pairs import changed_share, edit_sums, outside, ratio
 from seghgan_tf.model import SegHGAN
 from seghgan_tf.regions import CLASSES, REGIONS
 
-CHANGED = 4 / 255
-"""A pixel truly changes where any channel differs by more than this (0..1) between the photo and its true target."""
 Kept = MutableMapping[str, Rows] | None
 """Where the rows that figures come of are kept by kind, if they are wanted."""
 
@@ -55,49 +54,13 @@ def _f1(sums: NDArray, images: NDArray) -> NDArray:
     return metrics.mean_f1(sums.reshape(*sums.shape[:-1], len(CLASSES), -1))
 
 
-def edit_figures(image: NDArray, edited: NDArray, truth: NDArray) -> dict[str, float]:
-    """Compare edits with their true targets; arrays (B, S, S, 3) in [-1, 1].
-
-    `error_ratio` is the mean absolute error inside the pixels that truly change, of the edited photos over the unedited
-    ones (0 is perfect, 1 is doing nothing); `outside_change` the mean absolute change of all other pixels, in 0..1.
-    """
-    sums = _edit_sums(image, edited, truth).sum(0)
-    return {
-        "error_ratio": float(_ratio(sums)),
-        "outside_change": float(_outside(sums)),
-        "changed": float(_changed(sums)),
-    }
-
-
-def _edit_sums(image: NDArray, edited: NDArray, truth: NDArray) -> NDArray[np.float64]:
-    """Return of each image (B, 5): the error left and the error at first where it truly changes, the change and pixels elsewhere, all pixels."""
-    changed = np.abs(truth - image).max(-1) / 2 > CHANGED
-    left, first, moved = (
-        np.abs(a - b).mean(-1, dtype=np.float64) for a, b in ((edited, truth), (image, truth), (edited, image))
-    )
-    of = [left * changed, first * changed, moved * ~changed / 2, ~changed, np.ones_like(left)]
-    return np.stack([values.sum((1, 2)) for values in of], -1)
-
-
-def _ratio(sums: NDArray, images: Any = None) -> NDArray:
-    return sums[..., 0] / sums[..., 1]
-
-
-def _outside(sums: NDArray, images: Any = None) -> NDArray:
-    return sums[..., 2] / sums[..., 3]
-
-
-def _changed(sums: NDArray, images: Any = None) -> NDArray:
-    return 1.0 - sums[..., 3] / sums[..., 4]
-
-
 def pair_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], keep: Kept = None) -> dict[str, Any]:
     """Measure `edit_figures` over batches that carry true targets."""
     edit = tf.function(lambda image, expression: model.edit(image, expression))
     rows = Rows()
     for batch in stream:
         edited = edit(batch["image"], batch["target_expression"])
-        rows.add(batch, _edit_sums(*map(np.asarray, (batch["image"], edited, batch["target_image"]))))
+        rows.add(batch, edit_sums(*map(np.asarray, (batch["image"], edited, batch["target_image"]))))
     return _figures_of(keep, pairs=rows)
 
 
@@ -140,15 +103,19 @@ def _mean_of(number: int, parts: int) -> Figure:
     return lambda sums, images: sums.reshape(*sums.shape[:-1], parts, -1)[..., number, :].mean(-1) / images
 
 
-def locality_figures(model: SegHGAN, batch: Mapping[str, Any]) -> dict[str, Any]:
+def locality_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Measure `locality`, the most that a pixel out of a region's reach changes when that region alone is edited (it must be 0)."""
-    image, asked = batch["image"], tf.roll(batch["expression"], 1, 0)
-    masks = np.asarray(model.segment(image)["regions"])
-    changes = {}
-    for i, name in enumerate(REGIONS):
-        change = np.abs(np.asarray(model.edit(image, asked, regions=[name])) - np.asarray(image)).max(-1)
-        changes[name] = float(change[masks[..., i] <= 0.1].max(initial=0.0))
-    return {"locality": max(changes.values())}
+
+    @tf.function
+    def beyond(image: tf.Tensor, asked: tf.Tensor, name: str) -> tf.Tensor:
+        change = tf.reduce_max(tf.abs(model.edit(image, asked, regions=[name]) - image), -1)
+        mask = model.segment(image)["regions"][..., list(REGIONS).index(name)]
+        return tf.reduce_max(tf.where(mask <= 0.1, change, 0.0))
+
+    worst = [
+        float(beyond(batch["image"], tf.roll(batch["expression"], 1, 0), name)) for batch in stream for name in REGIONS
+    ]
+    return {"locality": max(worst)}
 
 
 def leakage_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], keep: Kept = None) -> dict[str, Any]:
@@ -161,14 +128,14 @@ def leakage_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], keep: K
     steps = np.eye(space.size, dtype=np.float32) * (space.high - space.low) / 2
 
     @tf.function
-    def respond(image: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        seen = model.analyze(image)
+    def respond(image: tf.Tensor, seen: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         asked = tf.clip_by_value(seen + step, space.low, space.high)
         return model.analyze(model.edit(image, asked)) - seen
 
-    rows = Rows()
+    analyze, rows = tf.function(model.analyze), Rows()
     for batch in stream:
-        rows.add(batch, np.stack([np.asarray(respond(batch["image"], step)) for step in steps], 1) * space.scale)
+        image, seen = batch["image"], analyze(batch["image"])
+        rows.add(batch, np.stack([np.asarray(respond(image, seen, step)) for step in steps], 1) * space.scale)
     response = (rows.total / rows.images).reshape(space.size, -1)
     return {"response": response.tolist()} | _figures_of(keep, responses=rows)
 
@@ -210,13 +177,39 @@ def realism_figures(model: SegHGAN, stream: Iterable[Mapping[str, Any]], feature
     return {"fid": metrics.frechet_distance(photos, edits), "kid": metrics.kernel_distance(photos, edits)}
 
 
+def identity_figures(
+    model: SegHGAN, stream: Iterable[Mapping[str, Any]], recogniser: Signature, keep: Kept = None
+) -> dict[str, Any]:
+    """Measure `identity`, the mean cosine distance of a photo and its edit on a face recogniser's vectors (0: the same person to it).
+
+    `identity_others` is that of photos of two people, as far apart as strangers are; 0 where no batch shows two.
+    """
+    edit, rows = tf.function(lambda image, expression: model.edit(image, expression)), Rows()
+    for batch in stream:
+        photo, edited = recogniser(batch["image"]), recogniser(edit(batch["image"], tf.roll(batch["expression"], 1, 0)))
+        names = np.asarray(batch["subject"]) if "subject" in batch else np.full(len(photo), b"")
+        others = (len(photo) > 1) & ((names != np.roll(names, 1)) | (names == b""))
+        far = _cosine_distance(photo, np.roll(photo, 1, 0))
+        rows.add(batch, np.stack([_cosine_distance(photo, edited), far * others, others], 1))
+    return _figures_of(keep, identities=rows)
+
+
+def _cosine_distance(first: NDArray, second: NDArray) -> NDArray[np.float64]:
+    first, second = (values / np.linalg.norm(values, axis=-1, keepdims=True) for values in (first, second))
+    return 1.0 - (first * second).sum(-1, dtype=np.float64)
+
+
+def _others(sums: NDArray, images: NDArray) -> NDArray:
+    return sums[..., 1] / np.maximum(sums[..., 2], 1)
+
+
 FIGURES: dict[str, tuple[str, Figure]] = {
     "miou": ("pixels", _miou), "f1": ("pixels", _f1), "boundary_f1": ("borders", mean),
-    "error_ratio": ("pairs", _ratio), "outside_change": ("pairs", _outside), "changed": ("pairs", _changed),
+    "error_ratio": ("pairs", ratio), "outside_change": ("pairs", outside), "changed": ("pairs", changed_share),
     "expression_error": ("expressions", _mean_of(0, 3)), "asked_error": ("expressions", _mean_of(1, 3)),
     "unasked_error": ("expressions", _mean_of(2, 3)), "cycle_psnr": ("cycles", _mean_of(0, 2)), "cycle_ssim": ("cycles", _mean_of(1, 2)),
     "leakage": ("responses", _leakage), "judge_error": ("judged", _mean_of(0, 3)), "judged_error": ("judged", _mean_of(1, 3)),
-    "judged_unasked_error": ("judged", _mean_of(2, 3)),
+    "judged_unasked_error": ("judged", _mean_of(2, 3)), "identity": ("identities", _mean_of(0, 3)), "identity_others": ("identities", _others),
 }  # fmt: skip
 """The kind of rows that each figure is of, and how it comes of their sums."""
 
@@ -236,12 +229,13 @@ def evaluate_run(
     *,
     judge: Signature | None = None,
     features: Signature | None = None,
+    identity: Signature | None = None,
     keep: Kept = None,
 ) -> dict[str, Any]:
     """Measure everything that the streams allow, each to its own end, with the generators' running average in place.
 
     `images` and `people` say on how many of them each stream was measured, `intervals` are 95 % bootstrap intervals over people; `judge`
-    sees expressions, `features` are a network's; `keep` is filled with the rows. Raises ValueError where there is no stream, none for the
+    sees expressions, `features` are a network's, `identity` a face recogniser's; `keep` is filled with the rows. Raises ValueError where there is no stream, none for the
     judge, or where the judge does not see the model's expressions.
     """
     _check_asked(model, segmentation, expression, judge)
@@ -259,7 +253,7 @@ def evaluate_run(
         if segmentation is not None:
             add(segmentation_figures(model, segmentation, keep), "segmentation")
         if expression is not None:
-            for found in _of_expressions(model, expression, judge, features, keep):
+            for found in _of_expressions(model, expression, judge, features, identity, keep):
                 add(found, "expression")
     return figures | counted
 
@@ -276,14 +270,16 @@ def _check_asked(model: SegHGAN, segmentation: Any, expression: Any, judge: Sign
 
 
 def _of_expressions(
-    model: SegHGAN, stream: tf.data.Dataset, judge: Signature | None, features: Signature | None, keep: Kept
-) -> Iterator[dict[str, Any]]:
+    model: SegHGAN, stream: tf.data.Dataset, judge: Signature | None, features: Signature | None, identity: Signature | None, keep: Kept
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     yield expression_figures(model, stream, keep)
-    yield leakage_figures(model, stream.take(4), keep)
-    yield locality_figures(model, next(iter(stream)))
+    yield leakage_figures(model, stream, keep)
+    yield locality_figures(model, stream)
     if "target_image" in stream.element_spec:
         yield pair_figures(model, stream, keep)
     if judge is not None:
         yield judged_figures(model, stream, judge, keep)
     if features is not None:
         yield realism_figures(model, stream, features)
+    if identity is not None:
+        yield identity_figures(model, stream, identity, keep)

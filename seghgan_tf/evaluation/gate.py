@@ -37,16 +37,17 @@ RULES = {
     "expression_error": Rule(False, 0.05), "asked_error": Rule(False, 0.05), "leakage": Rule(False, 0.05),
     "cycle_psnr": Rule(True, 0.5), "cycle_ssim": Rule(True, 0.01), "locality": Rule(False, 0.0),
     "judged_error": Rule(False, 0.05), "fid": Rule(False, 1.0), "kid": Rule(False, 0.005),
+    "identity": Rule(False, 0.02),
 }  # fmt: skip
 """Every figure of `seghgan evaluate` that says how good a model is; it is compared where both sides have it."""
-FACTS = ("unasked_error", "judged_unasked_error", "judge_error", "changed")
+FACTS = ("unasked_error", "judged_unasked_error", "judge_error", "changed", "identity_others")
 """Figures that describe the data and not the model."""
 EDIT_FIGURES = ("error_ratio", "asked_error")
 """A candidate must have one of these at least: a model is not released whose edits nobody measured."""
 UNEDITED = {"asked_error": "unasked_error", "judged_error": "judged_unasked_error"}
 """What is seen where nothing was edited, of each figure of what is seen in edits: an edit must beat it, or it does nothing."""
 
-NETWORKS = {"judge": ("judged_error",), "features": ("fid", "kid")}
+NETWORKS = {"judge": ("judged_error",), "features": ("fid", "kid"), "identity": ("identity",)}
 """Figures that compare only where the same network gave them on both sides."""
 
 

@@ -29,7 +29,7 @@ def records_digest(config: Config, split: str) -> str:
     return hashlib.sha256(json.dumps(shards, sort_keys=True).encode()).hexdigest()
 
 
-def measured(model: SegHGAN, config: Config, split: str, **networks: Signature | None) -> dict[str, Any]:
+def measured(model: SegHGAN, config: Config, split: str, **networks: Signature) -> dict[str, Any]:
     """Return what figures keep as `measured`: SHA-256 of the `weights`, `split`, that of its `records`, and of each network's files.
 
     Of a model in training also its `step`.
@@ -39,7 +39,7 @@ def measured(model: SegHGAN, config: Config, split: str, **networks: Signature |
         "weights": weights_digest(model),
         "split": split,
         "records": records_digest(config, split),
-        **{name: network.digest for name, network in networks.items() if network is not None},
+        **{name: network.digest for name, network in networks.items()},
     }
 
 

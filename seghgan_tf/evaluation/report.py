@@ -32,6 +32,8 @@ WORDS = {
     "cycle_ssim": "the same, structural similarity",
     "fid": "Fréchet distance of photos and edits on the given features",
     "kid": "kernel distance of the same",
+    "identity": "cosine distance of photo and edit to the given face recogniser: 0 the same person",
+    "identity_others": "the same of photos of two people",
 }  # fmt: skip
 """What each figure is, in the order in which they are shown."""
 

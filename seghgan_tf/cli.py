@@ -128,6 +128,10 @@ def export(
         typer.echo(f"exported before: version {receipt.read_text().strip()}")
         return
     quiet.start_tensorflow()
+    from seghgan_tf.doctor import require
+
+    if output:
+        require("tensorflow_serving", "serve", "an export")
     from seghgan_tf.evaluation.provenance import figures_for
     from seghgan_tf.export import export as write
     from seghgan_tf.model import SegHGAN, checkpoint

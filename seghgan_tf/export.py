@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from seghgan_tf import __version__
+from seghgan_tf import __version__, doctor
 from seghgan_tf.detector import Detector
 from seghgan_tf.frozen import fold_norms, write_frozen
 from seghgan_tf.likeness import PEOPLE, SEED, likeness
@@ -54,8 +54,10 @@ def export(
 
     The version appears whole or not at all. `training` holds facts to keep in the manifest (figures, dataset, steps).
     With `optimize` the graph is frozen, its batch normalisations folded: it is loaded sooner and takes less memory. Raises
-    ValueError where the version exists already, or where freezing changes edits of drawn people by 1/255 or more.
+    ValueError where the version exists already, or where freezing changes edits of drawn people by 1/255 or more, ImportError without
+    the extra `serve`.
     """
+    doctor.require("tensorflow_serving", "serve", "an export")
     from serving.bundle.check import check_export
     from serving.bundle.manifest import versions, write_manifest
     from serving.bundle.warmup import write_warmup

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from typer.testing import CliRunner
 
-from seghgan_tf import cli
+from seghgan_tf import cli, doctor
 from tests.conftest import ROOT
 
 COMMANDS = [
@@ -91,18 +92,36 @@ def test_a_dry_run_prints_the_configuration_and_trains_nothing(seghgan, tmp_path
     assert done.returncode == 0, done.stderr
     assert '"image_size": 64' in done.stdout
     assert "generator" in done.stdout
+    assert "trains on the CPU" in done.stdout
+    assert "warning:" not in done.stdout
     assert not (tmp_path / "run").exists()
 
 
 def test_the_doctor_names_versions_memory_and_extras(seghgan):
     done = seghgan("doctor")
     assert done.returncode == 0, done.stderr
-    assert all(word in done.stdout for word in ("tensorflow", "keras", "GPUs", "GiB", "extra serve"))
+    assert all(word in done.stdout for word in ("tensorflow", "keras", "GPUs", "GiB", "extra serve", "extra gpu"))
+
+
+def test_the_doctor_knows_every_extra_that_a_user_installs():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert doctor.EXTRAS.keys() == extras.keys() - {"dev", "bench"}
+
+
+def test_an_export_names_the_extra_that_it_lacks_before_it_begins(seghgan, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)  # as where it is not installed
+    done = seghgan("export", "--preset", "drawn-64", "--output", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert "the extra serve: pip install '.[serve]'" in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert doctor.lacking("serve") == ["tensorflow_serving"]
 
 
 def test_a_dry_run_of_a_one_hot_space_says_its_loss(seghgan, tmp_path):
     done = seghgan("train", "--config", "affectnet-128", "--workdir", str(tmp_path / "run"), "--dry-run")
     assert "cross-entropy at weight 1" in done.stdout
+    assert "without a GPU" in done.stdout, "a hundred thousand steps"
+    assert "seghgan doctor" in done.stdout
 
 
 def test_export_takes_a_run_or_a_packaged_model(tmp_path):

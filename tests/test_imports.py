@@ -10,11 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = [
-    "seghgan_tf.files", "seghgan_tf.machine", "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.xmp", "seghgan_tf.colors", "seghgan_tf.photos", "seghgan_tf.saving",
+    "seghgan_tf.files", "seghgan_tf.machine", "seghgan_tf.doctor", "seghgan_tf.regions", "seghgan_tf.expressions", "seghgan_tf.pictures", "seghgan_tf.xmp", "seghgan_tf.colors", "seghgan_tf.photos", "seghgan_tf.saving",
     "seghgan_tf.frames", "seghgan_tf.detector", "seghgan_tf.html", "seghgan_tf.quiet", "seghgan_tf.progress", "seghgan_tf.config", "seghgan_tf.data", "seghgan_tf.model",
     "seghgan_tf.training", "seghgan_tf.photo_graph", "seghgan_tf.frozen", "seghgan_tf.likeness", "seghgan_tf.signatures", "seghgan_tf.editing", "seghgan_tf.series", "seghgan_tf.edits",
     "seghgan_tf.edit_folder", "seghgan_tf.open_editor", "seghgan_tf.edit_cli", "seghgan_tf.export", "seghgan_tf.litert",
-    "seghgan_tf.evaluation", "seghgan_tf.demo", "seghgan_tf.doctor", "seghgan_tf.cli",
+    "seghgan_tf.evaluation", "seghgan_tf.demo", "seghgan_tf.cli",
 ]  # fmt: skip
 """The floors from the ground up: a module imports its own floor and those before it."""
 

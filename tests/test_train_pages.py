@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import signal
+import tomllib
 import warnings
 
 import numpy as np
@@ -122,6 +123,7 @@ def test_every_command_of_a_page_runs_in_order(downloads, page, name):
 def test_a_page_leads_all_the_way(page):
     steps = [" ".join(words[: 3 if words[1] == "data" else 2]) for words in commands(page)]
     way = [
+        "seghgan doctor",
         "seghgan data convert",
         "seghgan data validate",
         "seghgan data inspect",
@@ -130,4 +132,9 @@ def test_a_page_leads_all_the_way(page):
     ]
     way += ["seghgan runs", "seghgan train-judge", "seghgan evaluate", "seghgan export", "seghgan edit"]
     assert sorted(dict.fromkeys(steps), key=way.index) == list(dict.fromkeys(steps)), "in another order"
+    (extras,) = re.findall(
+        r"```\npip install '\.\[(.+)\]'.*\nseghgan doctor", (ROOT / "docs" / f"{page}.md").read_text()
+    )
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"serve", "gpu"} == set(extras.split(",")) <= known.keys()
     assert set(steps) == set(way) - ({"seghgan train-judge", "seghgan edit"} if page == "train-celebamask" else set())

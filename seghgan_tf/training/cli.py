@@ -39,7 +39,7 @@ def train(
         str | None, typer.Option(metavar="START:STOP", help="Profile these steps for TensorBoard, as in 100:110.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the configuration and the parameter counts, then stop.")
+        bool, typer.Option("--dry-run", help="Print the configuration, the parameter counts and the device, then stop.")
     ] = False,
 ) -> None:
     """Train segmenter and GAN together; the same command again goes on where it was cut. SIGTERM saves and stops."""
@@ -67,8 +67,10 @@ def train(
         loss = "cross-entropy" if resolved.model.space.one_hot else "mean squared error"
         console.print(f"expression: {loss} at weight {resolved.model.losses.expression:g}")
         console.print("trainable parameters:", run.parameter_counts(resolved.model))
+        console.print(run.device(resolved))
         return
     profiles = (Profile(*parse_steps(profile), workdir / "tensorboard"),) if profile else ()
+    console.print(run.device(resolved))
     with progress(console, "train") as move:
         run.train(
             resolved,

@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from seghgan_tf import doctor
 from seghgan_tf.config import Config, ModelConfig
 from seghgan_tf.data.select import expression_source, mask_source
 from seghgan_tf.data.stream import Batching, load_streams
-from seghgan_tf.machine import free_memory
+from seghgan_tf.machine import cores, free_memory
 from seghgan_tf.model import SegHGAN, role_optimizer
 from seghgan_tf.model.optimizer import ROLES, Adam
 from seghgan_tf.model.seghgan import Stage
@@ -19,6 +20,9 @@ from seghgan_tf.progress import Move
 from seghgan_tf.training import cluster, pretrained, workdir
 from seghgan_tf.training.recorder import Recorder
 from seghgan_tf.training.schedule import LateFall
+
+LARGE = 4e9
+"""Pixels of a run that are too many for a CPU: `drawn-64`, of narrower networks, has 1.6e8 and takes an hour on two cores."""
 
 
 class TrainingStopped(RuntimeError):  # noqa: N818
@@ -42,6 +46,15 @@ def choose_strategy() -> tf.distribute.Strategy:
     if cluster.announce():
         return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def device(config: Config) -> str:
+    """Say what a run trains on here, and warn where that is no match for it."""
+    if names := doctor.gpus():
+        return f"trains on {', '.join(names)}"
+    pixels = config.training.steps * config.training.batch_size * config.model.image_size**2
+    warning = "\nwarning: without a GPU this run takes days at least; `seghgan doctor` says what is missing"
+    return f"trains on the CPU, {cores()} cores{warning if pixels > LARGE else ''}"
 
 
 def make_optimizer(config: Config) -> keras.optimizers.MultiOptimizer:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 
 from seghgan_tf.config import read_config
-from seghgan_tf.model import SegHGAN
+from seghgan_tf.model import SegHGAN, layers
 from seghgan_tf.training import run as training
 
 GPUS = {
@@ -31,7 +31,10 @@ class Pass(NamedTuple):
 
     @classmethod
     def through(cls, *networks: keras.Model) -> "Pass":
-        """Count convolutions and dense layers (two operations a multiply-add) and every layer's output."""
+        """Count convolutions, our own among them, and dense layers (two operations a multiply-add), and every layer's output.
+
+        Raises TypeError for a layer with a kernel that it cannot count.
+        """
         flop = kept = 0.0
         for layer in (one for network in networks for one in network.layers):
             if isinstance(layer, keras.Model):
@@ -39,10 +42,19 @@ class Pass(NamedTuple):
                 flop, kept = flop + inner.flop, kept + inner.kept
             elif not isinstance(layer, keras.layers.InputLayer):
                 kept += 4 * math.prod(layer.output.shape[1:])
-                if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
-                    places = math.prod(layer.output.shape[1:-1])
-                    flop += 2 * math.prod(layer.kernel.shape) * places
+                if hasattr(layer, "kernel"):
+                    flop += 2 * _products(layer) * math.prod(layer.output.shape[1:-1])
         return cls(flop, kept)
+
+
+def _products(layer: keras.layers.Layer) -> int:
+    """Return the multiply-adds of a place of a layer's output."""
+    if isinstance(layer, layers.Conv2D):
+        coarse, fine = (image.shape[-1] for image in layer.input)
+        return layer.filters * (4 * coarse + 9 * fine)
+    if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+        return math.prod(layer.kernel.shape)
+    raise TypeError(f"`layer` must be a convolution or dense, because others are not counted. Received: {layer}")
 
 
 def cost(preset: str, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -68,30 +80,41 @@ def cost(preset: str, overrides: tuple[str, ...]) -> dict[str, Any]:
     weights = 4 * (3 * trained + sum(math.prod(v.shape) for v in model.averages))
     return {
         "stages": {name: {**one, "tflop": round(one["tflop"], 3)} for name, one in stages.items()},
+        "batch": batch,
         "pflop": round(sum(one["steps"] * one["tflop"] for one in stages.values()) / 1e3),
         "weights_and_moments_gb": round(weights / 1e9, 2),
         "outputs_gb": round(batch * max(kept[stage] for stage in stages) / 1e9, 1),
     }
 
 
+def text(found: dict[str, Any]) -> tuple[str, str, str]:
+    """Return what a page says of a cost: operations, memory, and the rows of hours by GPU."""
+    first, *later = (stage["tflop"] for stage in found["stages"].values())
+    own = " of the segmenter's own stage" if later else ""
+    steps = ", ".join([f"{first:.2f} TFLOP a step{own}", *(f"{each:.2f} a joint step" for each in later)])
+    rows = ["| GPU | memory | float32 | bfloat16 |", "|---|---|---|---|"]
+    for name, (memory, *peaks) in GPUS.items():
+        hours = [
+            f"{found['pflop'] * 1e3 / (peak * used) / 3600:.1f} h" if peak else ""
+            for peak, used in zip(peaks, USED, strict=True)
+        ]
+        rows.append(f"| {name} | {memory} GB | {' | '.join(hours)} |")
+    return (
+        f"{steps}, {found['pflop']} PFLOP in all",
+        f"{found['outputs_gb']} GB of layers' outputs at batch {found['batch']}",
+        "\n".join(rows),
+    )
+
+
 def main() -> None:
-    """Print each preset's cost as JSON and its hours by GPU as rows of a table."""
+    """Print each preset's cost as JSON, and as its page says it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("preset", nargs="+")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C")
     given = parser.parse_args()
     for preset in given.preset:
         found = cost(preset, tuple(given.set))
-        print(json.dumps({"preset": preset, **found}))
-        for name, (memory, *peaks) in GPUS.items():
-            hours = [
-                found["pflop"] * 1e3 / (peak * used) / 3600 if peak else None
-                for peak, used in zip(peaks, USED, strict=True)
-            ]
-            print(
-                f"| {name} | {memory} GB | {' | '.join('' if each is None else f'{each:.1f}' for each in hours)} |",
-                flush=True,
-            )
+        print(json.dumps({"preset": preset, **found}), *text(found), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,11 +39,10 @@ def works() -> Iterator[tuple[str, float, float]]:
         yield name, batch * sum(n * one.flop for n, one in pairs), batch * sum(2 * n * one.kept for n, one in pairs)
 
 
-def main() -> None:
-    """Print the table."""
-    print(
-        "| work | TFLOP | GB moved | A100 float32 | A100 bfloat16 | H100 float32 | H100 bfloat16 |\n|---|--:|--:|--:|--:|--:|--:|"
-    )
+def table() -> str:
+    """Return the table of the page."""
+    rows = ["| work | TFLOP | GB moved | A100 float32 | A100 bfloat16 | H100 float32 | H100 bfloat16 |"]
+    rows.append("|---|--:|--:|--:|--:|--:|--:|")
     for name, flop, moved in works():
         cells = []
         for card, bandwidth in BANDWIDTH.items():
@@ -51,8 +50,9 @@ def main() -> None:
                 arithmetic, traffic = flop / (peak * 1e12 * used), share * moved / (bandwidth * STREAMED)  # type: ignore[operator]
                 bound = "arithmetic" if arithmetic > traffic else "memory"
                 cells.append(f"{1e3 * max(arithmetic, traffic):.1f} ms, {bound}")
-        print(f"| {name} | {flop / 1e12:.3f} | {moved / 1e9:.1f} | {' | '.join(cells)} |")
+        rows.append(f"| {name} | {flop / 1e12:.3f} | {moved / 1e9:.1f} | {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":
-    main()
+    print(table())

@@ -20,6 +20,8 @@ from seghgan_tf.evaluation import gate, networks, provenance
 from seghgan_tf.evaluation.figures import evaluate_run
 from seghgan_tf.evaluation.judge import train_judge
 from seghgan_tf.model import SegHGAN, checkpoint
+from seghgan_tf.model.seghgan import LOSS_NAMES
+from seghgan_tf.regions import REGIONS
 from seghgan_tf.training import pretrained, runs, workdir
 from seghgan_tf.training import run as training
 from tests.conftest import ROOT, TINY
@@ -65,6 +67,12 @@ def test_a_run_leaves_checkpoint_history_pictures_and_configuration(finished):
     assert [line["step"] for line in lines] == [1, 3], "the segmenter's own stage ends at step 1"
     assert all(np.isfinite(list(line.values())).all() for line in lines)
     assert {"val_miou", "val_paired", "gan_gradient_norm"} <= set(lines[-1])
+    areas = {f"area_{name}" for name in REGIONS}
+    own = {"segmentation", "miou", *areas}
+    assert lines[0].keys() == {"step", "seconds", *own, *(f"val_{name}" for name in own)}, (
+        "no 0 for what is not measured"
+    )
+    assert {name.removeprefix("val_") for name in lines[-1]} == {"step", "seconds", "miou", *LOSS_NAMES}
     assert workdir.read_config_of(folder) == config
     assert list((folder / "tensorboard").glob("events*"))
 

@@ -25,13 +25,11 @@ def warnings(history: Sequence[dict[str, float]]) -> list[str]:
     if not history:
         return []
     last, found = history[-1], []
-    attention = last.get("attention", 0.0)  # a stage without generators leaves it at 0
-    if attention > REPAINTED:
+    if last.get("attention", 0.0) > REPAINTED:
         found.append("the attention repaints the whole photo; raise model.losses.attention")
-    if 0.0 < attention < STILL:
+    if last.get("attention", 1.0) < STILL:
         found.append("the attention keeps every pixel; lower model.losses.attention or raise model.losses.expression")
-    critics = [abs(line.get("critic", 0.0)) for line in history[-2:]]
-    if len(critics) == 2 and 0.0 < max(critics) < BLIND:
+    if len(history) > 1 and all(abs(line.get("critic", 1.0)) < BLIND for line in history[-2:]):
         found.append("the critic sees no difference; raise training.learning_rate or model.critic_steps")
     found.extend(
         f"the {name} mask is vanishing; lower model.segmenter_gradient_cap or raise model.segmenter_steps"

@@ -15,6 +15,7 @@ from tensorboard.plugins.hparams import api as hparams
 
 from seghgan_tf.config import TrainingConfig
 from seghgan_tf.model import SegHGAN
+from seghgan_tf.model.seghgan import Stage
 from seghgan_tf.pictures import color_mask, gray, grid, to_pixels
 from seghgan_tf.progress import Move
 from seghgan_tf.training import cluster, health, runs, workdir
@@ -26,6 +27,15 @@ NAN = (
 JUDGED_BY = {"val_paired": 1, "val_expression": 1, "val_miou": -1}
 """What an evaluation is judged by, and whether less of it (1) or more (-1) is better: the error against true targets where there are
 some, else that of the expressions seen in edits; where no edit was trained yet, the masks."""
+JOINT = ("adversarial", "expression", "cycle", "critic", "gradient_penalty")
+NOT_YET: dict[Stage, tuple[str, ...]] = {
+    "segmenter": (
+        *JOINT, "attention", "attention_variation", "paired", "critic_expression", "gan_gradient_norm", "segmentation_gradient_norm",
+    ),
+    "paired": JOINT,
+    "joint": (),
+}  # fmt: skip
+"""Figures of networks that a stage does not train: its history has none of them, so that a critic's or an attention's 0 is a measured one."""
 TOLD = ("segmentation", "miou", "paired", "expression", "critic")
 """Figures that are shown as a run goes."""
 
@@ -46,7 +56,7 @@ def picture(model: SegHGAN, image: Any, expression: Any) -> np.ndarray:
 
 
 def is_best(history: list[dict[str, float]]) -> bool:
-    """Return whether the last evaluation is the best by the first of `JUDGED_BY` that any evaluation has (0: its stage had none).
+    """Return whether the last evaluation is the best by the first of `JUDGED_BY` that any evaluation has (0, of 0.1: its stage had none).
 
     >>> is_best([{"val_miou": 0.5}, {"val_miou": 0.6}]), is_best([{"val_miou": 0.6}, {"val_expression": 0.2, "val_miou": 0.5}])
     (True, True)
@@ -138,6 +148,9 @@ class Recorder(keras.callbacks.Callback):
         values = {name: float(value) for name, value in (logs or {}).items()}
         if self._broken(values):
             return
+        values = {
+            key: value for key, value in values.items() if key.removeprefix("val_") not in NOT_YET[self.model.stage]
+        }
         line = {"step": self.step, "seconds": round(time.monotonic() - self.began, 1), **values}
         self.history.append(line)
         if self.chief:

@@ -58,6 +58,9 @@ def demo(
             "--from-scratch", help="Train from nothing (about an hour) instead of from the package's checkpoint."
         ),
     ] = False,
+    train: Annotated[
+        bool, typer.Option(help="Go on from the package's checkpoint for a few steps; else measure it as it is.")
+    ] = True,
     preset: Annotated[
         str, typer.Option(help="What to train --from-scratch: drawn-64, or drawn-64-unpaired (no true targets).")
     ] = "drawn-64",
@@ -70,7 +73,7 @@ def demo(
     quiet.start_tensorflow()
     from seghgan_tf.demo.run import run_demo
 
-    run_demo(workdir, from_scratch=from_scratch, preset=preset, seed=seed, save_checkpoint=save_checkpoint)
+    run_demo(workdir, from_scratch=from_scratch, train=train, preset=preset, seed=seed, save_checkpoint=save_checkpoint)
 
 
 @app.command()
@@ -99,7 +102,8 @@ def export(
     ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Version number; the next free one if not given.")] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="Figures of `seghgan evaluate` to keep in the manifest.", exists=True)
+        Path | None,
+        typer.Option(help="Figures of `seghgan evaluate` of these very weights, to keep in the manifest.", exists=True),
     ] = None,
     best: Best = False,
     optimize: Annotated[
@@ -124,6 +128,8 @@ def export(
     seghgan export --preset portrait-128 --output exports && seghgan serve exports
     """
     _check_asked(workdir, preset, output, litert, only_with_output=bool(receipt or optimize))
+    if figures and workdir is None:
+        raise typer.BadParameter("--figures goes with --workdir; what comes with the package has its own")
     if receipt and receipt.exists():
         typer.echo(f"exported before: version {receipt.read_text().strip()}")
         return

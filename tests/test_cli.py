@@ -129,3 +129,11 @@ def test_export_takes_a_run_or_a_packaged_model(tmp_path):
         done = CliRunner().invoke(cli.app, ["export", "--output", str(tmp_path / "out"), *words])
         assert done.exit_code == 2
         assert "--preset" in done.output
+
+
+def test_a_packaged_model_is_exported_with_no_others_figures(tmp_path):
+    (tmp_path / "figures.json").write_text("{}")
+    words = ["--preset", "drawn-64", "--output", str(tmp_path / "out"), "--figures", str(tmp_path / "figures.json")]
+    done = CliRunner().invoke(cli.app, ["export", *words])
+    assert done.exit_code == 2
+    assert "--workdir" in done.output

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,13 +68,25 @@ def test_the_demo_meets_its_promises_on_people_it_never_saw(tmp_path, monkeypatc
     facts = checkpoint.facts(saved)
     assert facts["command"] == "seghgan demo --seed 5 --save-checkpoint gone-on.npz"
     assert facts["began_from"] == checkpoint.facts(demo.CHECKPOINT)["sha256"]
-    assert facts["figures"] == {name: figures[name] for name in (*demo.LIMITS, "emotion_error_ratio")}
+    shown = (*demo.LIMITS, "emotion_error_ratio", "outside_change_384")
+    assert facts["figures"].keys() == {*shown, "error_ratios", "error_ratios_384"}
+    assert all(facts["figures"][name] == figures[name] for name in shown)
     assert SegHGAN.from_preset(saved).config.image_size == 64
 
 
 def test_a_checkpoint_from_nothing_keeps_its_comparison_and_one_that_went_on_claims_none():
-    figures = dict.fromkeys((*demo.LIMITS, "emotion_error_ratio", "miou_alone", "miou_drop"), 0.5)
-    figures |= {"seed": 3, "steps": 9, "total_seconds": 1.0, "preset": "drawn-64-unpaired", "from_scratch": True}
+    shown = (*demo.LIMITS, "emotion_error_ratio", "outside_change_384", "miou_alone", "miou_drop")
+    figures = dict.fromkeys(shown, 0.5) | {
+        key: {"AU12": {"error_ratio": 0.4}} for key in ("per_expression", "per_expression_384")
+    }
+    figures |= {
+        "trained": True,
+        "seed": 3,
+        "steps": 9,
+        "total_seconds": 1.0,
+        "preset": "drawn-64-unpaired",
+        "from_scratch": True,
+    }
     facts = demo.checkpoint_facts(figures, "x.npz")
     assert facts["command"] == "seghgan demo --from-scratch --preset drawn-64-unpaired --seed 3 --save-checkpoint x.npz"
     assert {"miou_alone", "miou_drop"} <= facts["figures"].keys()
@@ -81,3 +94,28 @@ def test_a_checkpoint_from_nothing_keeps_its_comparison_and_one_that_went_on_cla
     facts = demo.checkpoint_facts(figures | {"preset": "drawn-64", "from_scratch": False}, "x.npz")
     assert facts["command"] == "seghgan demo --seed 3 --save-checkpoint x.npz"
     assert not {"miou_alone", "miou_drop"} & facts["figures"].keys()
+    assert facts["figures"]["error_ratios"] == {"AU12": 0.4}
+    facts, known = (
+        demo.checkpoint_facts(figures | {"from_scratch": False, "trained": False}, "x.npz"),
+        checkpoint.facts(demo.CHECKPOINT),
+    )
+    assert facts["measured"]["command"] == "seghgan demo --no-train --seed 3 --save-checkpoint x.npz"
+    assert {name: facts[name] for name in ("command", "steps", "date")} == {
+        name: known[name] for name in ("command", "steps", "date")
+    }
+    with pytest.raises(ValueError, match="`train` must be set"):
+        demo.run_demo(Path("nowhere"), from_scratch=True, train=False)
+
+
+@pytest.mark.slow
+def test_the_packages_weights_are_measured_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setitem(demo.FACES, False, (48, 16, 24))
+    saved = tmp_path / "same.npz"
+    figures = demo.run_demo(tmp_path / "demo", train=False, people=2, seed=5, save_checkpoint=saved)
+    assert set(figures["stages"]) == {"draw", "evaluate", "export", "serve and edit"}
+    assert figures["steps"] == checkpoint.facts(demo.CHECKPOINT)["steps"]
+    assert figures["edit_error_ratio"] <= 0.60
+    assert set(checkpoint.facts(saved)["figures"]["error_ratios"]) == {*AUS, *EMOTIONS[1:]}
+    with np.load(saved) as same, np.load(demo.CHECKPOINT) as packaged_weights:
+        for name in packaged_weights.files:
+            np.testing.assert_array_equal(same[name], packaged_weights[name])

@@ -170,7 +170,7 @@ def write_report(path: Path, run: Run, limits: Mapping[str, tuple[str, float]]) 
     way = (
         "trained from nothing"
         if figures["from_scratch"]
-        else "continued from the checkpoint that comes with the package"
+        else f"{'continued from ' if figures['trained'] else ''}the checkpoint that comes with the package"
     )
     paired = (
         f"The paired L1 to the true target is on (weight {losses.paired:g})."
@@ -186,8 +186,7 @@ def write_report(path: Path, run: Run, limits: Mapping[str, tuple[str, float]]) 
         *_segmentation(run),
         "<h2>Edits</h2>",
         *_edits(run),
-        "<h2>Training</h2>",
-        _curves(run),
+        *(["<h2>Training</h2>", _curves(run)] if run.history else []),
         "<h2>Time</h2>",
         report.table(("stage", "seconds"), [*figures["stages"].items(), ("all", figures["total_seconds"])]),
         f'<p class="soft">Export: {run.exported.name} in {run.exported.parent.name}/.</p>',

@@ -103,7 +103,7 @@ def edit_over_grpc(address: str, trials: Trials) -> Images:
 
     limits = np.repeat(np.eye(len(REGION_NAMES), dtype=np.float32)[:1], len(trials.asked), 0)
     edited = []
-    with SegHGANClient(address) as client:
+    with SegHGANClient(address, timeout=600.0) as client:  # however busy the machine is
         for photo in trials.photos:
             faces = np.repeat(photo[None], len(trials.asked), 0)
             for part in (slice(first, first + 8) for first in range(0, len(faces), 8)):
@@ -150,39 +150,62 @@ def _committed_alone() -> dict[str, float]:
     return {name: figures[name] for name in ("miou_alone", "miou_drop") if name in figures}
 
 
-def _draw(folder: Path, from_scratch: bool, size: int, seed: int, console: Console) -> None:
+def _draw(folder: Path, faces: tuple[int, int, int], size: int, seed: int, console: Console) -> None:
     from tfrecords_tools.draw import draw_dataset
 
     with progress(console, "draw") as move:
-        draw_dataset(folder, *FACES[from_scratch], size=size, seed=seed, progress=move)
+        draw_dataset(folder, *faces, size=size, seed=seed, progress=move)
 
 
 def checkpoint_facts(figures: dict[str, Any], name: str) -> dict[str, Any]:
     """Return what is kept beside a checkpoint of the demo, a file of that name: how, where and when it was made, and how good it is.
 
     One that went on from the package's says from which, by its SHA-256; the comparison with a segmenter alone is of that one and is left out.
+    The package's own, measured as it is, keeps what is known of it, and `measured` says how its figures came about.
     """
-    way, began, shown = "", {}, (*LIMITS, "emotion_error_ratio")
+    way, shown = "", (*LIMITS, "emotion_error_ratio", "outside_change_384")
     if figures["from_scratch"]:
         way, shown = f"--from-scratch --preset {figures['preset']} ", (*shown, "miou_alone", "miou_drop")
-    else:
-        began = {"began_from": checkpoint.facts(CHECKPOINT)["sha256"]}
-    return {
+    elif not figures["trained"]:
+        way = "--no-train "
+    made = {
         "command": f"seghgan demo {way}--seed {figures['seed']} --save-checkpoint {name}",
-        "seed": figures["seed"],
-        "steps": figures["steps"],
-        "seconds": figures["total_seconds"],
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}",
         "date": datetime.date.today().isoformat(),
-        **began,
-        "figures": {figure: figures[figure] for figure in shown},
+        "seed": figures["seed"],
+        "seconds": figures["total_seconds"],
     }
+    kept = {figure: figures[figure] for figure in shown}
+    for side in ("", f"_{PHOTO_SIZE}"):
+        kept[f"error_ratios{side}"] = {unit: of["error_ratio"] for unit, of in figures[f"per_expression{side}"].items()}
+    if figures["from_scratch"]:
+        return {**made, "steps": figures["steps"], "figures": kept}
+    known = checkpoint.facts(CHECKPOINT)
+    if figures["trained"]:
+        return {**made, "steps": figures["steps"], "began_from": known["sha256"], "figures": kept}
+    return {
+        **{key: value for key, value in known.items() if key not in ("model", "sha256")},
+        "measured": made,
+        "figures": kept,
+    }
+
+
+def _check_asked(from_scratch: bool, train: bool, preset: str) -> None:
+    if preset != PRESET and not from_scratch:
+        raise ValueError(
+            f"`preset` must be {PRESET} because the package's checkpoint is of that one. Received: {preset}; add --from-scratch"
+        )
+    if from_scratch and not train:
+        raise ValueError("`train` must be set where `from_scratch` is. Received: neither weights nor training")
+    if not from_scratch and not CHECKPOINT.is_file():
+        raise RuntimeError(f"the package has no {CHECKPOINT.name}; run `seghgan demo --from-scratch`")
 
 
 def run_demo(
     workdir: Path,
     *,
     from_scratch: bool = False,
+    train: bool = True,
     preset: str = PRESET,
     seed: int = 1,
     people: int = 24,
@@ -190,28 +213,28 @@ def run_demo(
 ) -> dict[str, Any]:
     """Run the job and write `report.html` and `figures.json` into `workdir`; returns the figures.
 
-    The same command resumes drawing and training. Raises ValueError for another preset than `drawn-64` without
-    `from_scratch`, RuntimeError where the package has no checkpoint to go on from.
+    The same command resumes drawing and training; without `train` the package's checkpoint is measured as it is. Raises ValueError for another
+    preset than `drawn-64` without `from_scratch`, or for `from_scratch` without `train`, RuntimeError where the package has no checkpoint to go on from.
     """
-    if preset != PRESET and not from_scratch:
-        raise ValueError(
-            f"`preset` must be {PRESET} because the package's checkpoint is of that one. Received: {preset}; add --from-scratch"
-        )
+    _check_asked(from_scratch, train, preset)
     workdir.mkdir(parents=True, exist_ok=True)
     console, began = Console(), time.monotonic()
-    if not from_scratch and not CHECKPOINT.is_file():
-        raise RuntimeError(f"the package has no {CHECKPOINT.name}; run `seghgan demo --from-scratch`")
     clock = Clock(console)
-    records = workdir / "records"
+    records = workdir / ("records" if train else "test-records")
     settings = ("data.expression=" + json.dumps([str(records)]), f"model.seed={seed}", *(() if from_scratch else GO_ON))
     config = read_config(preset, settings)
     size = config.model.image_size
     with clock.stage("draw", "Draw faces, their masks and their true edits into TFRecords"):
-        _draw(records, from_scratch, size * config.data.photo_scale, seed, console)
+        faces = FACES[from_scratch] if train else (0, 0, FACES[False][2])
+        _draw(records, faces, size * config.data.photo_scale, seed, console)
         trials = draw_trials(people, size, seed)
         large = draw_trials(min(people, LARGE), PHOTO_SIZE, seed)
-    with clock.stage("train", "Train segmenter, generators and critics together"):
-        model = _train(config, workdir / "run", console, from_scratch)
+    if train:
+        with clock.stage("train", "Train segmenter, generators and critics together"):
+            model = _train(config, workdir / "run", console, from_scratch)
+        steps, history = model.steps_done, read_history(workdir / "run")
+    else:
+        model, steps, history = SegHGAN.from_preset(CHECKPOINT), checkpoint.facts(CHECKPOINT)["steps"], []
     with clock.stage("evaluate", "Evaluate on people never trained on"):
         test = training.streams(config, "test")["segmentation"]
         segmentation = segmentation_figures(model, test)
@@ -228,7 +251,7 @@ def run_demo(
         measured = {name: figures[name] for name in ("miou", "iou", "outside_change")}
         measured["error_ratio"] = figures["edit_error_ratio"]
         measured["measured"] = provenance.measured(model, config, "test")
-        facts = {"preset": preset, "step": model.steps_done, "figures": measured}
+        facts = {"preset": preset, "step": steps, "figures": measured}
         exported = export(model, workdir / "export", training=facts)
     with (
         clock.stage("serve and edit", "Start the server as a process of its own and edit over gRPC"),
@@ -241,14 +264,13 @@ def run_demo(
         "preset": preset,
         "seed": seed,
         "people": people,
-        "steps": model.steps_done,
+        "steps": steps,
+        "trained": train,
         "stages": clock.seconds,
         "total_seconds": round(time.monotonic() - began, 1),
     }
     (workdir / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-    run = demo_report.Run(
-        config, figures, read_history(workdir / "run"), trials, over_grpc, large, in_large, shown, exported
-    )
+    run = demo_report.Run(config, figures, history, trials, over_grpc, large, in_large, shown, exported)
     demo_report.write_report(workdir / "report.html", run, LIMITS)
     if save_checkpoint is not None:
         checkpoint.save(model, save_checkpoint, checkpoint_facts(figures, save_checkpoint.name))

@@ -28,6 +28,8 @@ MANAGER = "seghgan-promote"
 """Who owns the key in the API server's books; whoever applies manifests has another name and owns other fields."""
 LOADED = 2
 """Versions that a server has memory for at once."""
+PATIENCE = 120.0
+"""Seconds that a server may go on telling of a failed load: as long as an earlier change may take to reach it, four tries."""
 
 
 class Store(Protocol):
@@ -165,8 +167,14 @@ def _await(what: str, target: str, timeout: float, done: Callable[[str], bool]) 
         time.sleep(min(1.0, timeout / 10))
 
 
-def _loaded(model: str, version: int, tls: "TLS | None") -> Callable[[str], bool]:
+def _loaded(model: str, version: int, tls: "TLS | None", patience: float) -> Callable[[str], bool]:
+    """Return what tells whether a server has the version; ValueError where it has said for `patience` seconds that it failed.
+
+    Until then the error may be of a time before, or pass: servers load again by themselves.
+    """
     from serving.client import ClientError, SegHGANClient
+
+    failing: dict[str, float] = {}
 
     def done(server: str) -> bool:
         try:
@@ -174,7 +182,9 @@ def _loaded(model: str, version: int, tls: "TLS | None") -> Callable[[str], bool
                 state, error = client.status().get(version, ("", ""))
         except ClientError:
             return False
-        if error:
+        if not error:
+            failing.pop(server, None)
+        elif time.monotonic() - failing.setdefault(server, time.monotonic()) >= patience:
             raise ValueError(f"{server} cannot load version {version}: {error}")
         return state == "AVAILABLE"
 
@@ -224,7 +234,7 @@ def promote(
             config = with_version(config, version)
             store.write(written(config))
             tell(f"version {version} is to be loaded beside {[v for v in config.versions if v != version]}")
-        _await(f"Loading version {version}", target, timeout, _loaded(model, version, tls))
+        _await(f"Loading version {version}", target, timeout, _loaded(model, version, tls, min(PATIENCE, timeout / 5)))
         tell(f"version {version} is loaded on {servers(target)}")
         check()
         # Every version stays loaded, so that the label can move back at once.

@@ -51,10 +51,6 @@ class Version:
         """Whether it is in memory."""
         return self.state in (State.AVAILABLE, State.UNLOADING)
 
-    def idle(self) -> bool:
-        """Return whether no call holds it."""
-        return not self.handles
-
     def status(self) -> VersionStatus:
         """Return what a status call tells."""
         code = grpc.StatusCode.FAILED_PRECONDITION if self.error else grpc.StatusCode.OK
@@ -72,9 +68,9 @@ class Version:
         self._again = time.monotonic() + min(retry_seconds * 2**self._failures, _LONGEST_RETRY)
         self._failures = min(self._failures + 1, 20)
 
-    def succeeded(self) -> None:
-        """Forget the failures."""
-        self._failures = 0
+    def forgive(self) -> None:
+        """Forget the failures, so that it is loaded at once where it is wanted again."""
+        self.error, self._failures = "", 0
 
 
 def _fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -41,7 +41,7 @@ class Models:
         self._load = load
         self._changed = changed
         self._retry_seconds = retry_seconds
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()
         self._polling = threading.Lock()
         self._versions: dict[str, dict[int, Version]] = {name: {} for name in configs}
         self.troubles: dict[str, str] = {}
@@ -78,8 +78,9 @@ class Models:
             del servable
             with self._lock:
                 chosen.handles -= 1
-                if not chosen.handles and chosen.state is State.UNLOADING:
-                    self._lock.notify_all()
+                ends = not chosen.handles and chosen.state is State.UNLOADING
+            if ends:  # in a thread of its own: no call waits for the memory of another version
+                threading.Thread(target=self._end, args=(name, chosen), name="unload").start()
 
     def _choose(self, name: str, version: int | None, label: str | None) -> Version:
         if not name:
@@ -126,7 +127,7 @@ class Models:
             for name, config in list(self._configs.items()):
                 self._poll_model(config, *self._scan(name, config))
             for name in set(self._versions) - set(self._configs):
-                self._unload(name, list(self._versions[name].values()))
+                self._unload(name, list(self._versions.get(name, {}).values()))
 
     def _scan(self, name: str, config: ServedModel) -> tuple[set[int], dict[int, Path]]:
         """Return the versions to have in memory, and the folder of every version."""
@@ -165,10 +166,18 @@ class Models:
             self._unload(config.name, old)
         ended = sorted(number for number, one in versions.items() if one.state is State.END and number not in keep)
         with self._lock:
+            for number in ended if wanted else ():
+                versions[number].forgive()
             for number in ended[:-_REMEMBERED]:
                 del versions[number]
 
     def _ensure(self, name: str, version: Version, folder: Path) -> None:
+        with self._lock:
+            back = version.state is State.UNLOADING
+            if back:  # wanted again while calls still hold it
+                version.state = State.AVAILABLE
+        if back:
+            self._tell(name, version)
         if not version.due(folder):
             return
         self._set(name, version, State.LOADING)
@@ -180,7 +189,7 @@ class Models:
             version.failed(self._retry_seconds)
             self._set(name, version, State.END, error=scrubbed(str(error)) or type(error).__name__)
             return
-        version.succeeded()
+        version.forgive()
         self._set(name, version, State.AVAILABLE, servable=servable)
 
     def _set(
@@ -188,35 +197,48 @@ class Models:
     ) -> None:
         with self._lock:
             version.state, version.error, version.servable = state, error, servable
-        level = logging.ERROR if error else logging.INFO
-        fields = {"model": name, "version": version.number, "state": state.name, "error": error}
+        self._tell(name, version)
+
+    def _tell(self, name: str, version: Version) -> None:
+        level = logging.ERROR if version.error else logging.INFO
+        fields = {"model": name, "version": version.number, "state": version.state.name, "error": version.error}
         logger.log(level, "version", extra={"fields": fields})
         self._changed()
 
     def _unload(self, name: str, versions: list[Version]) -> None:
-        loaded = [one for one in versions if one.loaded]
-        for version in loaded:
+        """Take versions out of use; each is gone once no call holds it."""
+        for version in versions:
             with self._lock:
-                version.state = State.UNLOADING
-            self._changed()
-            with self._lock:
-                free = self._lock.wait_for(version.idle, timeout=30.0)
-            if free:
-                servable = version.servable
-                self._set(name, version, State.END)
-                if servable is not None:
-                    servable.close()
-                    del servable
+                leaves = version.state is State.AVAILABLE
+                if leaves:
+                    version.state = State.UNLOADING
+            if leaves:
+                self._changed()
+            self._end(name, version)
+        self._forget(name)
+
+    def _end(self, name: str, version: Version) -> None:
+        """Give the memory of a version back that is unloading, unless a call holds it."""
         with self._lock:
-            for version in versions:
-                if not version.loaded and name not in self._configs:
-                    self._versions[name].pop(version.number, None)
-            if name not in self._configs and not self._versions[name]:
-                del self._versions[name]
-        if loaded:
-            gc.collect()
-            with contextlib.suppress(OSError, AttributeError):
-                ctypes.CDLL(None).malloc_trim(0)
+            servable = version.servable
+            if version.state is not State.UNLOADING or version.handles or servable is None:
+                return
+            version.state, version.servable = State.END, None
+        self._tell(name, version)
+        servable.close()
+        del servable
+        self._forget(name)
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+    def _forget(self, name: str) -> None:
+        """Drop what has ended of a model that is configured no more."""
+        with self._lock:
+            if name not in self._configs and name in self._versions:
+                self._versions[name] = {number: one for number, one in self._versions[name].items() if one.loaded}
+                if not self._versions[name]:
+                    del self._versions[name]
 
     def reconfigure(self, configs: dict[str, ServedModel]) -> None:
         """Take a new configuration and poll; all of it or, where a label may not move, nothing.
@@ -239,9 +261,14 @@ class Models:
         self._changed()
         self.poll()
 
-    def close(self) -> None:
-        """Unload everything."""
-        with self._polling:
+    def close(self, seconds: float = -1.0) -> bool:
+        """Unload everything; False where a load goes on after `seconds` (negative: without limit)."""
+        if not self._polling.acquire(timeout=seconds):
+            return False
+        try:
             self._configs = {}
             for name, versions in list(self._versions.items()):
                 self._unload(name, list(versions.values()))
+        finally:
+            self._polling.release()
+        return True

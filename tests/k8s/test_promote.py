@@ -6,6 +6,7 @@ import json
 import shutil
 import ssl
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,49 @@ def test_a_version_that_cannot_be_loaded_is_taken_back_and_the_labels_stay(fleet
         promote.promote(promote.ConfigFile(config), 2, "stable", address, timeout=30)
     assert config.read_text() == before
     assert answering(address, "stable") == 1
+
+
+def test_a_version_that_failed_and_was_mended_is_promoted_under_the_same_number(fleet):
+    config, folder, address = fleet
+    sound = (folder / "2" / "saved_model.pb").read_bytes()
+    (folder / "2" / "saved_model.pb").write_bytes(b"broken")
+    with pytest.raises(ValueError, match="cannot load version 2"):
+        promote.promote(promote.ConfigFile(config), 2, "stable", address, timeout=10)
+    (folder / "2" / "saved_model.pb").write_bytes(sound)
+    promote.promote(
+        promote.ConfigFile(config), 2, "stable", address, timeout=60
+    )  # the server may tell of the failure yet
+    assert answering(address, "stable") == 2
+
+
+def test_a_load_that_fails_for_a_passing_reason_does_not_end_a_promotion(fleet, monkeypatch):
+    config, folder, address = fleet
+    sound = (folder / "2" / "saved_model.pb").read_bytes()
+    (folder / "2" / "saved_model.pb").write_bytes(b"broken")
+    seen = []
+
+    def status(self):
+        found = asked(self)
+        if found.get(2, ("", ""))[1] and not seen:
+            seen.append(found[2])
+            (folder / "2" / "saved_model.pb").write_bytes(sound)
+        return found
+
+    asked = SegHGANClient.status
+    monkeypatch.setattr(SegHGANClient, "status", status)
+    promote.promote(promote.ConfigFile(config), 2, "stable", address, timeout=300)
+    assert seen
+    assert answering(address, "stable") == 2
+
+
+def test_a_withdrawn_version_that_failed_alerts_nobody(fleet):
+    config, folder, address = fleet
+    (folder / "2" / "saved_model.pb").write_bytes(b"broken")
+    with pytest.raises(ValueError, match="cannot load version 2"):
+        promote.promote(promote.ConfigFile(config), 2, "stable", address, timeout=10)
+    with SegHGANClient(address) as client:
+        while client.status()[2] != ("END", ""):
+            time.sleep(0.05)
 
 
 def test_a_version_that_is_not_there_is_taken_back_in_time(fleet):

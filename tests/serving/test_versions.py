@@ -104,7 +104,33 @@ def test_calls_in_flight_finish_on_their_version(engine: Engine, export: Path, e
         assert edit(engine) == (2, 0.25)
         assert held.endpoint("analyze").run({"image": IMAGE})["expression"].shape == (1, 3)
     polling.join()
+    wait_for(lambda: states(engine) == {2: "AVAILABLE", 1: "END"})
+
+
+def test_a_version_that_is_wanted_again_while_a_call_holds_it_answers_again(
+    engine: Engine, export: Path, export_v2: Path
+) -> None:
+    with engine.models.use("seghgan") as held:
+        shutil.copytree(export_v2, export / "2")
+        engine.models.poll()
+        assert states(engine) == {2: "AVAILABLE", 1: "UNLOADING"}
+        shutil.rmtree(export / "2")
+        engine.models.poll()
+        assert states(engine) == {2: "END", 1: "AVAILABLE"}
+        assert edit(engine) == (1, 0.5)
+    with engine.models.use("seghgan") as again:
+        assert again is held
+    shutil.copytree(export_v2, export / "2")
+    engine.models.poll()
     assert states(engine) == {2: "AVAILABLE", 1: "END"}
+
+
+def test_a_model_that_is_taken_out_while_a_call_holds_it_is_gone_after_the_call(engine: Engine) -> None:
+    with engine.models.use("seghgan") as held:
+        engine.models.reconfigure({})
+        assert [one.state.name for one in engine.models.versions("seghgan")] == ["UNLOADING"]
+        assert held.endpoint("analyze").run({"image": IMAGE})["expression"].shape == (1, 3)
+    wait_for(lambda: engine.models.versions("seghgan") == [])
 
 
 def _truncate(path: Path) -> None:
@@ -209,6 +235,29 @@ def test_a_load_that_failed_waits_unless_its_folder_changes(export: Path) -> Non
     (export / "1" / "note.txt").touch()
     models.poll()
     assert tried == [1, 1]
+
+
+def test_a_version_that_failed_and_was_withdrawn_is_tried_at_once_when_it_is_wanted_again(
+    export: Path, export_v2: Path
+) -> None:
+    shutil.copytree(export_v2, export / "2")
+    failing = [2]
+
+    def load(name: str, version: int, folder: Path) -> Servable:
+        if version in failing:
+            raise OSError("no room just now")
+        return Servable(name, version, folder, None)
+
+    models = Models({"seghgan": ServedModel("seghgan", export, (1,))}, load, retry_seconds=1000.0)
+    models.poll()
+    models.reconfigure({"seghgan": ServedModel("seghgan", export, (1, 2))})
+    assert models.status("seghgan", 2)[0].message == "no room just now"
+    models.reconfigure({"seghgan": ServedModel("seghgan", export, (1,))})
+    assert [one.message for one in models.versions("seghgan")] == ["", ""]
+    failing.clear()
+    models.reconfigure({"seghgan": ServedModel("seghgan", export, (1, 2))})
+    assert [one.state.name for one in models.versions("seghgan")] == ["AVAILABLE", "AVAILABLE"]
+    models.close()
 
 
 def test_the_watcher_survives_whatever_it_meets(export: Path, tmp_path: Path) -> None:

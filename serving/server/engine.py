@@ -252,8 +252,7 @@ class Engine:
         if not self.watcher.stop(seconds):
             return False
         self._pool.shutdown()
-        self.models.close()
-        return True
+        return self.models.close(seconds)
 
     def message_bytes(self) -> int:
         """Return the largest message that the served models need."""

@@ -1,7 +1,9 @@
 """The methods of TensorFlow Serving's gRPC services over an `Engine`: raw request in, serialized answer out."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import grpc
@@ -42,6 +44,22 @@ def _asked(spec: Any) -> tuple[str, int | None, str | None]:
     version = spec.version.value if choice == "version" else None
     label = spec.version_label if choice == "version_label" else None
     return spec.name, version, label or None
+
+
+async def _apart(work: Callable[[], None]) -> None:
+    """Run what may take as long as a load in a thread that a server which stops need not wait for."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        if done.set_running_or_notify_cancel():
+            try:
+                work()
+                done.set_result(None)
+            except BaseException as error:  # noqa: BLE001  # raised again by whoever awaits
+                done.set_exception(error)
+
+    threading.Thread(target=run, name="reload", daemon=True).start()
+    await asyncio.wrap_future(done)
 
 
 class Services:
@@ -125,7 +143,7 @@ class Services:
             configs = parse_models(request.config)
         except ValueError as error:
             raise invalid(str(error)) from error
-        await asyncio.to_thread(self.engine.models.reconfigure, configs)
+        await _apart(lambda: self.engine.models.reconfigure(configs))
         return model_management_pb2.ReloadConfigResponse().SerializeToString()
 
     def unsupported(self, kind: Any) -> Callable[[bytes, Call], Awaitable[bytes]]:

@@ -15,7 +15,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 from typer.testing import CliRunner
 
 from serving import cli
@@ -221,6 +223,32 @@ def test_sigterm_during_a_load_does_not_wait_for_it(export: Path, tmp_path: Path
         finally:
             process.kill()
     assert not port_file.exists()
+
+
+def test_sigterm_during_a_load_that_a_client_asked_for_does_not_wait_for_it(export: Path, tmp_path: Path) -> None:
+    (export / "2").mkdir()
+    os.mkfifo(export / "2" / "manifest.json")  # never written to its end
+    port_file = tmp_path / "ports.json"
+    base = f'name: "seghgan" base_path: "{export}" model_platform: "tensorflow" model_version_policy'
+    config = "model_config_list {{ config {{ {} {{ specific {{ {} }} }} }} }}".format
+    (tmp_path / "models.config").write_text(config(base, "versions: 1"))
+    command = [sys.executable, "-m", "serving.server", "--model-config-file", str(tmp_path / "models.config")]
+    command += ["--grpc-port", "0", "--rest-port", "0", "--port-file", str(port_file), "--allow-reload"]
+    command += ["--drain-seconds", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _until(process, '"message": "serving"')
+            asked = model_management_pb2.ReloadConfigRequest()
+            text_format.Parse(config(base, "versions: 1 versions: 2"), asked.config)
+            with grpc.insecure_channel(f"localhost:{json.loads(port_file.read_text())['grpc']}") as channel:
+                reload = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest.future(asked)
+                _until(process, '"version": 2, "state": "LOADING"')
+                process.send_signal(signal.SIGTERM)
+                _until(process, "stopped while loading")
+                assert process.wait(120) == 0
+                assert reload.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(("host", "reached"), [("::1", "[::1]"), ("[::]", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")])

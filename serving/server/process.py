@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None, program: str = "python -m serving.s
     given = parser(program).parse_args(arguments)
     try:
         settings = settings_of(given)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     try:

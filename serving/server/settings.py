@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -17,6 +18,21 @@ def read_message(path: Path | str, kind: Any, setting: str) -> Any:
         return text_format.Parse(Path(path).read_text(), kind())
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise ValueError(f"`{setting}` must hold {kind.DESCRIPTOR.name} ({error}). Received: {path}") from error
+
+
+def read_ssl_config(path: Path) -> Any:
+    """Return TensorFlow Serving's SSLConfig of a file; ValueError, without a word of its keys, where it holds none."""
+    from google.protobuf import text_format
+
+    from serving import messages
+
+    try:
+        parsed = text_format.Parse(path.read_text(), messages.SSLConfig())
+    except (text_format.ParseError, UnicodeDecodeError):
+        raise ValueError(f"`ssl_config_file` must hold an SSLConfig. Received: {path}") from None
+    if parsed.client_verify and not parsed.custom_ca:
+        raise ValueError(f"`client_verify` needs `custom_ca`. Received: no custom_ca in {path}")
+    return parsed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +101,19 @@ class Settings:
         if self.tls_client_ca is not None and self.tls_key is None:
             raise ValueError("`tls_client_ca` needs `tls_key` and `tls_cert`. Received: no key")
         if (self.client_identities or self.admin_identities) and not self.checks_clients:
-            raise ValueError("`client_identities` and `admin_identities` need `tls_client_ca`. Received: none")
+            raise ValueError(
+                "`client_identities` and `admin_identities` need `tls_client_ca`, or `client_verify` in `ssl_config_file`. "
+                "Received: neither"
+            )
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ValueError(f"`log_level` must be debug, info, warning or error. Received: {self.log_level!r}")
 
-    @property
+    @functools.cached_property
     def checks_clients(self) -> bool:
-        """Whether clients may have to show certificates, which they cannot over REST."""
-        return self.tls_client_ca is not None or self.ssl_config_file is not None
+        """Whether clients have to show certificates, which they cannot over REST; ValueError or OSError for an unusable file."""
+        if self.ssl_config_file is None:
+            return self.tls_client_ca is not None
+        return bool(read_ssl_config(self.ssl_config_file).client_verify)
 
 
 def address(host: str, port: int) -> str:

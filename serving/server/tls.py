@@ -5,12 +5,11 @@ import ssl
 import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
 
-from serving.server.settings import Settings
+from serving.server.settings import Settings, read_ssl_config
 
 logger = logging.getLogger(__name__)
 
@@ -23,26 +22,13 @@ class _Pem(NamedTuple):
 
 def _read(settings: Settings) -> _Pem:
     if settings.ssl_config_file is not None:
-        return _read_ssl_config(settings.ssl_config_file)
-    key, cert, ca = settings.tls_key, settings.tls_cert, settings.tls_client_ca
+        parsed = read_ssl_config(settings.ssl_config_file)
+        ca = parsed.custom_ca.encode() if parsed.client_verify else None
+        return _Pem(parsed.server_key.encode(), parsed.server_cert.encode(), ca)
+    key, cert, client_ca = settings.tls_key, settings.tls_cert, settings.tls_client_ca
     if key is None or cert is None:
         raise ValueError("`tls_key` and `tls_cert` must be given. Received: nothing")
-    return _Pem(key.read_bytes(), cert.read_bytes(), ca.read_bytes() if ca else None)
-
-
-def _read_ssl_config(path: Path) -> _Pem:
-    from google.protobuf import text_format
-
-    from serving import messages
-
-    try:
-        parsed = text_format.Parse(path.read_text(), messages.SSLConfig())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ValueError(f"`ssl_config_file` must hold an SSLConfig. Received: {path}") from error
-    if parsed.client_verify and not parsed.custom_ca:
-        raise ValueError(f"`client_verify` needs `custom_ca`. Received: no custom_ca in {path}")
-    ca = parsed.custom_ca.encode() if parsed.client_verify else None
-    return _Pem(parsed.server_key.encode(), parsed.server_cert.encode(), ca)
+    return _Pem(key.read_bytes(), cert.read_bytes(), client_ca.read_bytes() if client_ca else None)
 
 
 def _configuration(pem: _Pem) -> Any:

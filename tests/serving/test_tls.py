@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from seghgan_tf.cli import app as seghgan
 from serving import cli
 from serving.client import TLS, ClientError, Retry, SegHGANClient
+from serving.server.settings import Settings
 
 trustme = pytest.importorskip("trustme", reason="makes certificates: pip install trustme (extra dev)")
 
@@ -113,18 +114,42 @@ def test_new_certificates_are_taken_up_and_open_connections_live_on(
             open_client.analyze(FACE)
 
 
-def test_tensorflow_servings_ssl_config_is_read(run_server: Any, export: Path, certificates: Certificates) -> None:
+def ssl_config(certificates: Certificates, verify: bool) -> Path:
     def quoted(name: str) -> str:
         return '"' + (certificates.folder / name).read_text().replace("\n", "\\n") + '"'
 
     path = certificates.folder / "ssl.config"
     path.write_text(
         f"server_key: {quoted('key.pem')} server_cert: {quoted('cert.pem')} "
-        f"custom_ca: {quoted('clients.pem')} client_verify: true"
+        f"custom_ca: {quoted('clients.pem')} client_verify: {str(verify).lower()}"
     )
-    with run_server(model_dir=export, ssl_config_file=path) as (_, address):
+    return path
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_tensorflow_servings_ssl_config_is_read(
+    run_server: Any, rest_ports: dict[str, int], export: Path, certificates: Certificates, verify: bool
+) -> None:
+    body = json.dumps({"signature_name": "analyze", "instances": FACE[None].tolist()})
+    with run_server(model_dir=export, ssl_config_file=ssl_config(certificates, verify)) as (_, address):
         assert works(address, certificates.client())
-        assert not works(address, TLS(certificates.authority.cert_pem.bytes()))
+        assert works(address, TLS(certificates.authority.cert_pem.bytes())) is not verify
+        connection = certificates.https(rest_ports[address])
+        connection.request("POST", "/v1/models/seghgan:predict", body)
+        assert connection.getresponse().status == (403 if verify else 200)
+        connection.close()
+
+
+def test_identities_need_certificates_that_are_checked(export: Path, certificates: Certificates) -> None:
+    path = ssl_config(certificates, verify=True)
+    assert Settings(model_dir=export, ssl_config_file=path, client_identities=("editor",)).checks_clients
+    path = ssl_config(certificates, verify=False)
+    with pytest.raises(ValueError, match="`client_verify` in `ssl_config_file`"):
+        Settings(model_dir=export, ssl_config_file=path, client_identities=("editor",))
+    path.write_text("server_key: secret")
+    with pytest.raises(ValueError, match="must hold an SSLConfig") as refused:
+        Settings(model_dir=export, ssl_config_file=path, client_identities=("editor",))
+    assert "secret" not in str(refused.value)
 
 
 def test_unusable_certificates_stop_the_start(run_server: Any, export: Path, certificates: Certificates) -> None:

@@ -4,6 +4,7 @@ Everything is written here, for asyncio. `serving.client.sync` runs the same cod
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypedDict, Unpack
@@ -32,7 +33,7 @@ class AsyncSegHGANClient:
 
     `target` is `host:port` or `dns:///host:port`, whose addresses are used in turn. `version` or `label` chooses a
     version for all calls; `canary` is the share of `key`s that get the label `canary` and the rest `stable`. `timeout`
-    is the deadline of a call in seconds, retries included. Every method raises a `ClientError` of a kind that says
+    bounds a method in seconds, with all that it asks the server and retries; each method takes its own. Every method raises a `ClientError` of a kind that says
     what to do, and ValueError for arguments that do not fit the model.
 
     `hedge` sends a prediction a second time where no answer came within that many seconds and takes the first answer;
@@ -107,18 +108,24 @@ class AsyncSegHGANClient:
             for one in running:
                 one.cancel()
 
-    async def _call(self, method: str, request: Any, timeout: float | None = None) -> tuple[Any, str]:
+    def _end(self, timeout: float | None) -> float:
+        """Return when, on `time.monotonic`'s clock, a method that begins now is to be done."""
+        return time.monotonic() + (self.timeout if timeout is None else timeout)
+
+    async def _call(self, method: str, request: Any, end: float) -> tuple[Any, str]:
         try:
-            reply, trailing = await self._send(method, request, timeout or self.timeout)
+            reply, trailing = await self._send(method, request, max(end - time.monotonic(), 0.0))
         except grpc.RpcError as error:
             raise typed(error, self.target) from None
         return reply, next((value for key, value in trailing or () if key == "x-served-by"), "")
 
-    async def served(self, key: str | None = "") -> Served:
+    async def served(self, key: str | None = "", *, timeout: float | None = None) -> Served:
         """Return the version and signatures of the model; asked for again once another version has answered."""
-        asked = self._choice.of(key)
+        return await self._served(self._choice.of(key), self._end(timeout))
+
+    async def _served(self, asked: Asked, end: float) -> Served:
         if asked not in self._known:
-            reply, _ = await self._call(talk.METADATA, talk.metadata_request(self.model, asked))
+            reply, _ = await self._call(talk.METADATA, talk.metadata_request(self.model, asked), end)
             self._known[asked] = talk.parse_metadata(reply)
         return self._known[asked]
 
@@ -129,17 +136,17 @@ class AsyncSegHGANClient:
         timeout: float | None = None,
     ) -> Reply:
         """Run what `signature` makes (name, inputs, outputs) for the served model; again where that was another one meanwhile."""
-        asked = self._choice.of(key)
+        asked, end = self._choice.of(key), self._end(timeout)
         while True:
-            served = await self.served(key)
+            served = await self._served(asked, end)
             try:
                 name, inputs, outputs = signature(served)
                 request = talk.predict_request(self.model, name, inputs, asked, outputs)
                 talk.check_size(request, served)
-                reply = talk.parse_prediction(*await self._call(talk.PREDICT, request, timeout))
+                reply = talk.parse_prediction(*await self._call(talk.PREDICT, request, end))
             except (ValueError, InvalidRequest):
                 self._known.pop(asked, None)
-                if (await self.served(key)).signatures == served.signatures:
+                if (await self._served(asked, end)).signatures == served.signatures:
                     raise
             else:
                 if reply.version != served.version:
@@ -187,11 +194,13 @@ class AsyncSegHGANClient:
     ) -> AsyncIterator[Any]:
         """Yield the edited images in order, reading at most `in_flight` batches ahead of what is consumed.
 
-        `expression` is one row for all. Images of one batch are of one kind; a change of kind ends the batch.
+        `expression` is one row for all. Images of one batch are of one kind; a change of kind ends the batch. `timeout` is a
+        batch's.
         """
         running: deque[asyncio.Task[list[Any]]] = deque()
         try:
-            for batch in batches(images, batch_size, await self.served(options.get("key") or "")):
+            served = await self.served(options.get("key") or "", timeout=options.get("timeout"))
+            for batch in batches(images, batch_size, served):
                 running.append(asyncio.create_task(self._edit(batch, expression, regions, **options)))
                 if len(running) >= in_flight:
                     for edited in await running.popleft():
@@ -203,22 +212,28 @@ class AsyncSegHGANClient:
             for task in running:
                 task.cancel()
 
-    async def segment(self, image: Image, *, key: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    async def segment(
+        self, image: Image, *, key: str | None = None, timeout: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return class ids (S, S) uint8 and soft region masks (S, S, R) float32 in [0, 1] of an image."""
-        reply = await self._predict(lambda of: ("segment", {"image": pixels(image, of.image_size)[None]}, ()), key)
+
+        def request(of: Served) -> tuple[str, dict[str, np.ndarray], tuple[str, ...]]:
+            return "segment", {"image": pixels(image, of.image_size)[None]}, ()
+
+        reply = await self._predict(request, key, timeout)
         return reply.outputs["labels"][0], reply.outputs["regions"][0]
 
-    async def analyze(self, image: Image, *, key: str | None = None) -> np.ndarray:
+    async def analyze(self, image: Image, *, key: str | None = None, timeout: float | None = None) -> np.ndarray:
         """Return the expression (N,) float32 of a face: an array's, or that of the largest face of a photo."""
-        return analyzed((await self._predict(lambda served: analyze_request(image, served), key)).outputs)
+        return analyzed((await self._predict(lambda served: analyze_request(image, served), key, timeout)).outputs)
 
-    async def labels(self) -> tuple[str, ...]:
+    async def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Return what each number of an expression stands for, as `AU12`; ModelNotFound where the export cannot tell."""
-        reply = await self._predict(lambda served: ("labels", talk.labels_inputs(served), ()), "")
+        reply = await self._predict(lambda served: ("labels", talk.labels_inputs(served), ()), "", timeout)
         return tuple(label.decode() for label in reply.outputs["labels"][0])
 
-    async def status(self) -> dict[int, tuple[str, str]]:
+    async def status(self, *, timeout: float | None = None) -> dict[int, tuple[str, str]]:
         """Return each version's state (AVAILABLE and so on) and error text, newest first."""
         request = messages.GetModelStatusRequest()
         request.model_spec.name = self.model
-        return talk.parse_status((await self._call(talk.STATUS, request))[0])
+        return talk.parse_status((await self._call(talk.STATUS, request, self._end(timeout)))[0])

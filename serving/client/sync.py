@@ -111,10 +111,11 @@ class SegHGANClient:
         def edited(batch: Sequence[Image]) -> list[Any]:
             return _now(self._client._edit(batch, expression, regions, **options))
 
+        served = self.served(options.get("key") or "", timeout=options.get("timeout"))
         with ThreadPoolExecutor(in_flight) as pool:
             running: deque[Future[list[Any]]] = deque()
             try:
-                for batch in batches(images, batch_size, self.served(options.get("key") or "")):
+                for batch in batches(images, batch_size, served):
                     running.append(pool.submit(edited, batch))
                     if len(running) >= in_flight:
                         yield from running.popleft().result()

@@ -20,8 +20,15 @@ from fake_export import write_export
 from PIL import Image
 
 from seghgan_tf.saving import SOURCE_TYPE
-from serving.client import AsyncSegHGANClient, Retry, SegHGANClient, talk
-from serving.client.errors import ClientError, InvalidRequest, ModelNotFound, ServerBusy, ServerUnavailable
+from serving.client import AsyncSegHGANClient, Retry, SegHGANClient, aio, talk
+from serving.client.errors import (
+    ClientError,
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    ServerBusy,
+    ServerUnavailable,
+)
 from serving.server.servable import Endpoint
 
 FULL = [1.0, 1.0, 1.0]
@@ -355,6 +362,73 @@ def test_asyncio_retries_and_hedges(stub: Any) -> None:
 
     asyncio.run(status())
     assert retried.calls == 3
+
+
+class Relay:
+    """A server that passes calls on to another and notes how long each may take; a clock goes on by 1000 s at each."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.channel, self.now, self.left = channel, 0.0, []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def service(self, details: Any) -> grpc.RpcMethodHandler:
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            self.left.append((details.method.rsplit("/", 1)[1], round(context.time_remaining(), -3)))
+            self.now += 1000.0
+            try:
+                return self.channel.unary_unary(details.method)(request, timeout=60)
+            except grpc.RpcError as error:
+                context.abort(error.code(), error.details())
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@pytest.fixture
+def relay(run_server: Any, export: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    with run_server(model_dir=export) as (engine, target), grpc.insecure_channel(target) as channel:
+        made, server = Relay(channel), grpc.server(futures.ThreadPoolExecutor(4))
+        server.add_generic_rpc_handlers((made,))
+        port = server.add_insecure_port("localhost:0")
+        server.start()
+        monkeypatch.setattr(aio, "time", made)
+        yield made, engine, f"localhost:{port}"
+        server.stop(None).wait()
+
+
+def test_a_timeout_bounds_all_that_a_method_asks_the_server(relay: Any, export: Path) -> None:
+    made, engine, target = relay
+    photo = Image.fromarray(np.random.default_rng(1).integers(0, 190, (50, 70, 3), np.uint8))
+    with SegHGANClient(target, timeout=50000.0) as client:
+        client.segment(photo, timeout=10000.0)
+        assert made.left == [("GetModelMetadata", 10000), ("Predict", 9000)]
+        write_export(export, 2, size=48)
+        engine.models.poll()
+        made.left.clear()
+        client.segment(photo, timeout=10000.0)  # of a size that is served no more: all is asked again
+        assert made.left == [("Predict", 10000), ("GetModelMetadata", 9000), ("Predict", 8000)]
+        made.left.clear()
+        client.analyze(np.zeros((48, 48, 3), np.uint8), timeout=7000.0)
+        client.labels(timeout=6000.0)
+        client.status(timeout=5000.0)
+        client.served(timeout=4000.0)
+        assert made.left == [("Predict", 7000), ("Predict", 6000), ("GetModelStatus", 5000)]
+        client.status()
+        assert made.left[-1] == ("GetModelStatus", 50000)
+    with SegHGANClient(target, timeout=50000.0) as client, pytest.raises(DeadlineExceeded):
+        client.edit(photo, FULL, timeout=1000.0)
+    assert made.left[-1] == ("GetModelMetadata", 1000)
+
+    async def many() -> None:
+        async with AsyncSegHGANClient(target, timeout=50000.0) as client:
+            [_ async for _ in client.edit_many([np.zeros((48, 48, 3), np.uint8)], FULL, timeout=10000.0)]
+
+    made.left.clear()
+    asyncio.run(many())
+    with SegHGANClient(target, timeout=50000.0) as client:
+        list(client.edit_many([np.zeros((48, 48, 3), np.uint8)], FULL, timeout=10000.0))
+    assert made.left == [("GetModelMetadata", 10000), ("Predict", 10000)] * 2
 
 
 def test_a_client_is_shared_by_threads_from_its_first_call_on(run_server: Any, export_v1: Path) -> None:

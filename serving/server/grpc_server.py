@@ -83,6 +83,17 @@ def _handler(engine: Engine, method: str, function: Method) -> grpc.RpcMethodHan
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
+class _Unknown(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Counts the calls of methods that no handler before it has."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def service(self, _: grpc.HandlerCallDetails) -> None:
+        """Leave the answer, UNIMPLEMENTED, to gRPC."""
+        self._engine.metrics.shed("UNIMPLEMENTED", "grpc")
+
+
 class _Health(health.aio.HealthServicer):
     """Health whose watchers can be sent away, so that none of them holds up a drain."""
 
@@ -139,6 +150,7 @@ class GrpcServer:
         self._loop, self._changes = asyncio.get_running_loop(), asyncio.Event()
         self._following: asyncio.Task[None] | None = None
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((_Unknown(engine),))
         self.port = self._listen(address(engine.settings.host, engine.settings.grpc_port))
 
     def _listen(self, where: str) -> int:

@@ -72,6 +72,10 @@ class _Protocol(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self.refused("HTTP_400")
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._watch()

@@ -23,6 +23,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 from serving import tensors
 from serving.client import SegHGANClient, talk
 from serving.client.errors import InvalidRequest
+from serving.server import rest_server
 from serving.server.admission import Admission, Limit, Memory, Reading, edit_bytes
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError, scrubbed
@@ -315,6 +316,25 @@ def test_refusals_of_other_kinds_are_counted_too(run_server: Callable[..., Any],
         )
         assert reload.code() is grpc.StatusCode.PERMISSION_DENIED
         assert (shed(engine, "INVALID_ARGUMENT", "grpc"), shed(engine, "PERMISSION_DENIED", "grpc")) == (1, 1)
+
+
+def test_unknown_methods_broken_requests_and_slow_headers_are_counted_too(
+    run_server: Callable[..., Any], rest_ports: dict[str, int], export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_server, "HEADER_SECONDS", 0.2)
+    with run_server(model_dir=export) as (engine, address):
+        with grpc.insecure_channel(address) as channel:
+            for method in ("/tensorflow.serving.PredictionService/Paint", "/nobody/Predict"):
+                call = channel.unary_unary(method).future(b"", timeout=20)
+                assert call.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert shed(engine, "UNIMPLEMENTED", "grpc") == 2
+        for sent, code in ((b"not HTTP\r\n\r\n", "HTTP_400"), (b"GET / HTTP/1.1\r\n", "DEADLINE_EXCEEDED"), (b"", "")):
+            with socket.create_connection(("127.0.0.1", rest_ports[address]), timeout=60) as one:
+                one.sendall(sent)
+                while one.recv(1000):
+                    pass
+            assert not code or shed(engine, code, "rest") == 1
+        assert sum(shed(engine, code, "rest") for code in ("HTTP_400", "DEADLINE_EXCEEDED", "UNAVAILABLE")) == 2
 
 
 def test_refusals_of_every_kind_are_counted_once(

@@ -13,11 +13,25 @@ from serving.server.versions import Models
 logger = logging.getLogger(__name__)
 
 
-class Watcher:
-    """Keeps models in line with their folders and, where it is a file, with the configuration that `configs` reads."""
+STUCK_SECONDS = 600.0
+"""How long a look may take, with the loads of what it finds, before the watcher counts as stuck."""
 
-    def __init__(self, models: Models, settings: Settings, configs: Callable[[], dict[str, ServedModel]]) -> None:
-        self._models, self._configs = models, configs
+
+class Watcher:
+    """Keeps models in line with their folders and, where it is a file, with the configuration that `configs` reads.
+
+    `clock` is `time.monotonic` or what a test has in its place.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        settings: Settings,
+        configs: Callable[[], dict[str, ServedModel]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._models, self._configs, self._clock = models, configs, clock
+        self._looked = clock()
         self._folders = settings.file_system_poll_wait_seconds
         self._file = 0.0 if settings.model_config_file is None else settings.model_config_file_poll_wait_seconds
         self._period = min((seconds for seconds in (self._folders, self._file) if seconds > 0), default=0.0)
@@ -28,6 +42,7 @@ class Watcher:
     def start(self) -> None:
         """Watch from now on, unless nothing is to be looked at again."""
         if self._period:
+            self._looked = self._clock()
             self._thread.start()
 
     def stop(self, seconds: float) -> bool:
@@ -39,8 +54,9 @@ class Watcher:
 
     @property
     def alive(self) -> bool:
-        """Whether folders are looked at again and again, or were not to be."""
-        return self._thread.ident is None or self._thread.is_alive()
+        """Whether folders are looked at again and again, the last time not too long ago, or were not to be."""
+        stuck = self._clock() - self._looked > self._period + STUCK_SECONDS
+        return self._thread.ident is None or (self._thread.is_alive() and not stuck)
 
     def _watch(self) -> None:
         folders = file = time.monotonic()
@@ -55,6 +71,7 @@ class Watcher:
                     self._models.poll()
             except Exception:  # whatever is wrong with a folder today, tomorrow's version is to be found
                 logger.exception("watching goes on")
+            self._looked = self._clock()
 
     def _reread(self) -> None:
         try:

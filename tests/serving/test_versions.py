@@ -24,7 +24,7 @@ from serving.server.models_config import ServedModel, read_models
 from serving.server.servable import Servable
 from serving.server.settings import Settings
 from serving.server.versions import Models
-from serving.server.watch import Watcher
+from serving.server.watch import STUCK_SECONDS, Watcher
 
 IMAGE = np.zeros((1, 32, 32, 3), np.float32)
 
@@ -275,6 +275,31 @@ def test_the_watcher_survives_whatever_it_meets(export: Path, tmp_path: Path) ->
         assert asked.acquire(timeout=30)
     assert watcher.alive
     assert watcher.stop(30)
+
+
+def test_a_watcher_that_hangs_in_a_look_is_told_from_one_that_looks(tmp_path: Path) -> None:
+    looks, goes_on = threading.Semaphore(0), threading.Semaphore(0)
+    now = [0.0]
+
+    def configs() -> dict[str, ServedModel]:
+        looks.release()
+        goes_on.acquire(timeout=60)
+        return {}
+
+    settings = Settings(model_config_file=tmp_path / "x", model_config_file_poll_wait_seconds=0.01)
+    watcher = Watcher(Models({}, lambda *_: None), settings, configs, lambda: now[0])
+    watcher.start()
+    assert looks.acquire(timeout=60)
+    now[0] = STUCK_SECONDS  # as long as a load may take
+    assert watcher.alive
+    now[0] = STUCK_SECONDS + 1
+    assert not watcher.alive
+    goes_on.release()
+    assert looks.acquire(timeout=60)  # it has looked, and looks again
+    assert watcher.alive
+    goes_on.release(1000)
+    assert watcher.stop(60)
+    assert not watcher.alive
 
 
 def test_a_version_may_have_zeros_before_its_number(engine: Engine, export: Path, export_v2: Path) -> None:

@@ -12,7 +12,7 @@ from skimage import data
 from seghgan_tf import frames, photo_graph
 from seghgan_tf.detector import MAX_FACES, Detector
 from seghgan_tf.photos import MAX_PIXELS
-from serving.server.admission import edit_bytes
+from serving.server.memory import edit_bytes
 from tests.conftest import ROOT
 
 SIZE = 32

@@ -1,25 +1,20 @@
-"""Who is read, who may run, and how much memory they take: bounds with queues that know their callers' deadlines."""
+"""Who is read and who may run: bounds with queues that know their callers' deadlines."""
 
 import asyncio
-import contextlib
 import math
-import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 
-from seghgan_tf import photos
 from serving.server.errors import ServingError, invalid
 from serving.signature import LIMITS, Signature
 
 T = TypeVar("T")
 
-BYTES_A_PIXEL, BYTES_BESIDE = 12, 64 << 20
-"""What the edit of a photo takes at its peak: by the photo's pixel, and beside it at most."""
 OVERLOAD_SECONDS = 30.0
 """How long nobody waits once not all could be answered, from when half of the last `FATES` requests got in again."""
 FATES = 100
@@ -204,7 +199,7 @@ class Reading:
     """
 
     def __init__(self, most: int, seconds: float) -> None:
-        self._most = most
+        self.most = most
         self._seconds = seconds
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
@@ -212,7 +207,7 @@ class Reading:
         """Return the message; DEADLINE_EXCEEDED where it does not arrive in time, RESOURCE_EXHAUSTED for one turned away."""
         task = asyncio.ensure_future(message)
         self._tasks[task] = None
-        if len(self._tasks) > self._most:
+        if len(self._tasks) > self.most:
             next(iter(self._tasks)).cancel("turned away")
         try:
             done, _ = await asyncio.wait([task], timeout=self._seconds)
@@ -226,58 +221,6 @@ class Reading:
             text = "The server is busy: too many requests send their messages slowly. Try again later."
             raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         return task.result()
-
-
-class Memory:
-    """Bounds the bytes that requests hold while they run; waits in threads."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.held = 0
-        self._change = threading.Condition()
-
-    @contextlib.contextmanager
-    def hold(self, count: int, deadline: float | None) -> Iterator[None]:
-        """Hold `count` bytes while the block runs, once there is room.
-
-        INVALID_ARGUMENT where there never is, DEADLINE_EXCEEDED where there is none in time.
-        """
-        if count > self.most:
-            raise invalid(
-                f"`image_bytes` must be photos that fit the server's memory of {self.most} bytes; scale them down or send "
-                f"fewer at once. Received: photos that take {count} bytes"
-            )
-        with self._change:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._change.wait_for(lambda: self.held + count <= self.most, left):
-                raise late()
-            self.held += count
-        try:
-            yield
-        finally:
-            with self._change:
-                self.held -= count
-                self._change.notify_all()
-
-
-def edit_bytes(pixels: int) -> int:
-    """Return the memory in bytes that the edit of a photo of so many pixels takes at most; small photos take little beside.
-
-    >>> edit_bytes(1 << 26), edit_bytes(128 * 128)
-    (872415232, 524288)
-    """
-    return BYTES_A_PIXEL * pixels + min(20 * pixels, BYTES_BESIDE)
-
-
-def photo_bytes(signature: Signature, inputs: dict[str, np.ndarray]) -> int:
-    """Return the memory that a request's photos take while they are edited, told by their headers alone."""
-    count = 0
-    for name, spec in signature.inputs.items():
-        for file in inputs[name] if spec.dtype == "bytes" else ():
-            with contextlib.suppress(photos.Rejected):  # the graph refuses it without decoding anything
-                width, height = photos.open_header(file).size
-                count += edit_bytes(width * height)
-    return count
 
 
 def check_pictures(signature: Signature, inputs: dict[str, np.ndarray], model: dict) -> None:

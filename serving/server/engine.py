@@ -18,18 +18,20 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import grpc
 import numpy as np
-from prometheus_client.core import Metric
 
 from seghgan_tf import __version__, machine
-from serving.server.admission import Admission, Limit, Memory, Reading, check_pictures, late, photo_bytes
+from serving.server.admission import Admission, Limit, Reading, check_pictures, late
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError
-from serving.server.metrics import Metrics, Outcome, gauge, metrics_path
+from serving.server.gauges import gauges
+from serving.server.memory import Memory, photo_bytes
+from serving.server.metrics import Metrics, Outcome, metrics_path
 from serving.server.models_config import ServedModel, read_models
 from serving.server.servable import Servable
 from serving.server.settings import Settings
@@ -44,7 +46,7 @@ T = TypeVar("T")
 SHED = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 READING = 128
-"""Requests that may be sending their messages at once."""
+"""Requests that may be sending their messages at once where memory has room for as many of the largest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +82,13 @@ def _in_flight(batching: Batching | None) -> int:
 
 @dataclasses.dataclass
 class _Progress:
-    """How far a request has come; `gone` once nobody waits for its answer."""
+    """How far a request has come: `ran` once a graph ran for it, `gone` once nobody waits for its answer."""
 
     model: str = ""
     version: str = ""
     signature: str = ""
     examples: int = 0
+    ran: bool = False
     gone: bool = False
 
 
@@ -112,7 +115,7 @@ class Engine:
         self.admission = Admission(limit, (running + 1) // 2 if adaptive else settings.max_waiting, adaptive)
         self.reading = Reading(READING, settings.message_seconds)
         self.memory = Memory(settings.max_bytes_in_flight or machine.memory() // 2)
-        self.metrics = Metrics(__version__, self._gauges)
+        self.metrics = Metrics(__version__, partial(gauges, self))
         self.metrics_path = metrics_path(settings.monitoring_config_file)
         self.models = Models(self._configs(), self._load, self._notify, settings.load_retry_seconds)
         self.draining = False
@@ -147,6 +150,8 @@ class Engine:
                 broken[name] = self._why(name) or error.message
         if broken:
             raise ValueError("; ".join(f"No version of {name} can be served: {why}" for name, why in broken.items()))
+        running = self.admission.limit.most + self.admission.waiting
+        self.reading.most = max(running, min(READING, self.memory.most // self.body_bytes()))
         self.watcher.start()
 
     def _why(self, name: str) -> str:
@@ -162,10 +167,12 @@ class Engine:
         pack: Callable[[Prediction], T],
         deadline: float | None = None,
         protocol: str = "grpc",
+        weight: Callable[[], int] = lambda: 0,
     ) -> T:
         """Answer what `question` returns as soon as there is a place and never after `deadline`; `pack` makes the answer's form.
 
-        Both are called in the thread that runs the graph, so that a request takes nothing before it is let in. Whoever
+        All are called in the thread that runs the graph, so that a request takes nothing before it is let in. `weight` tells
+        what bytes `question` and its inputs take until they are arrays; `question` waits until there is room for them. Whoever
         is cancelled leaves its place in the queue; a graph that runs already is not interrupted. `deadline` is on
         `time.monotonic`'s clock.
         """
@@ -178,7 +185,13 @@ class Engine:
             raise
         loop, progress = asyncio.get_running_loop(), _Progress()
         few = (beside := self.admission.inside) <= self._threads
-        running = loop.run_in_executor(self._pool, lambda: pack(self._answer(question(), progress, deadline, few)))
+
+        def run() -> T:
+            with contextlib.ExitStack() as read:
+                read.enter_context(self.memory.hold(weight(), deadline))
+                return pack(self._answer(question(), progress, deadline, few, read))
+
+        running = loop.run_in_executor(self._pool, run)
         began = time.monotonic()
 
         def finish(done: asyncio.Future[T]) -> None:
@@ -186,6 +199,9 @@ class Engine:
             which = (progress.model, progress.version, progress.signature)
             kind = (*which, progress.examples)
             self.admission.leave(time.monotonic() - began if code == "OK" else None, kind, beside)
+            if not progress.ran and any(code == one.name for one in SHED):  # it waited for memory and never ran
+                self.metrics.shed(code, protocol)
+                return
             seconds = time.monotonic() - start
             self.metrics.finished(Outcome(*which, protocol, code, seconds, waited, progress.examples))
 
@@ -195,12 +211,15 @@ class Engine:
         finally:
             progress.gone = True
 
-    def _answer(self, asked: Question, progress: _Progress, deadline: float | None, few: bool) -> Prediction:
+    def _answer(
+        self, asked: Question, progress: _Progress, deadline: float | None, few: bool, read: contextlib.ExitStack
+    ) -> Prediction:
         with self.models.use(asked.model, asked.version, asked.label) as servable:
             progress.model, progress.version = servable.name, str(servable.version)
             endpoint = servable.endpoint(asked.signature)
             progress.signature = endpoint.name
             inputs = asked.inputs(endpoint.signature)
+            read.close()
             endpoint.check(inputs, asked.output_filter)
             if not self.settings.strict_compatibility:
                 check_pictures(endpoint.signature, inputs, servable.manifest["model"])
@@ -210,7 +229,7 @@ class Engine:
                     raise late()
                 if progress.gone:
                     raise ServingError(grpc.StatusCode.CANCELLED, "The caller is gone.")
-                self.runs += 1
+                self.runs, progress.ran = self.runs + 1, True
                 outputs = endpoint.run(inputs, alone=few)
             chosen = asked.output_filter or outputs
             return Prediction(servable.name, servable.version, endpoint.name, {name: outputs[name] for name in chosen})
@@ -254,6 +273,10 @@ class Engine:
         self._pool.shutdown()
         return self.models.close(seconds)
 
+    def body_bytes(self) -> int:
+        """Return the largest body of a REST request: as JSON, a message takes a third more."""
+        return self.message_bytes() * 4 // 3 + (1 << 20)
+
     def message_bytes(self) -> int:
         """Return the largest message that the served models need."""
         largest = 0
@@ -261,36 +284,6 @@ class Engine:
             with self.models.use(name) as servable:
                 largest = max(largest, message_bytes(int(servable.manifest["model"]["image_size"])))
         return self.settings.max_message_bytes or largest
-
-    def _gauges(self) -> Iterator[Metric]:
-        watching = "0 once new versions and labels are not looked for any more."
-        for name, text, value in (
-            ("seghgan_in_flight", "Requests that run now.", self.admission.inside),
-            ("seghgan_limit", "Requests that may run at once now.", self.admission.limit.now),
-            ("seghgan_waiting", "Requests that wait for a place.", self.admission.queued),
-            ("seghgan_ready", "1 while every model and label answers.", self.ready()),
-            ("seghgan_photo_bytes", "Memory that photos hold while they are edited.", self.memory.held),
-            ("seghgan_watching", watching, self.watcher.alive),
-        ):
-            yield gauge(name, text, [], [((), float(value))])
-        names = self.models.names
-        states = [((name, str(v.version)), float(v.state)) for name in names for v in self.models.versions(name)]
-        yield gauge("seghgan_version_state", "State of a version (30 is AVAILABLE).", ["model", "version"], states)
-        failed = [
-            ((name, str(v.version)), float(bool(v.message))) for name in names for v in self.models.versions(name)
-        ]
-        yield gauge("seghgan_version_failed", "1 where a version could not be loaded.", ["model", "version"], failed)
-        sizes = [
-            ((name, str(version), key, str(size)), float(count))
-            for name in names
-            for (version, key, size), count in self.models.examples(name).items()
-        ]
-        yield gauge(
-            "seghgan_batched_examples",
-            "Examples run, by the size of the batch they ran in (padding included).",
-            ["model", "version", "signature", "batch_size"],
-            sizes,
-        )
 
 
 def _code(error: BaseException | None) -> str:

@@ -22,6 +22,8 @@ from serving.signature import Signature, Spec
 MAX_DEPTH = 32
 """Deepest nesting of lists and objects in a request."""
 
+_LIST, _OBJECT, _VALUE = 120, 260, 64
+"""Bytes of a list or an object with its first value, and of each further value: its place and a number or a short string."""
 _OPENING, _CLOSING = b"[{", b"]}"
 _BLOCK = 1 << 20
 _PIECE = 1 << 14
@@ -61,6 +63,21 @@ def _depth(body: bytes) -> int:
         levels = depth + np.cumsum(steps)
         deepest, depth = max(deepest, int(levels.max())), int(levels[-1])
     return deepest
+
+
+def weight(body: bytes, most: int) -> int:
+    """Return the bytes that a body takes at most once it is parsed, 0 for less than 1 MiB, which counts for nothing.
+
+    INVALID_ARGUMENT where it holds more than `most` values. Strings count for nothing: they are as large as in the body.
+    """
+    marks = np.zeros(256, np.int64)
+    for start in range(0, len(body), _BLOCK):
+        marks += np.bincount(np.frombuffer(body, np.uint8, min(_BLOCK, len(body) - start), start), minlength=256)
+    lists, objects, values = (int(marks[ord(mark)]) for mark in "[{,")
+    if (found := lists + objects + values) > most:
+        raise invalid(f"A request may hold at most {most} values; send fewer images. Received: {found}")
+    count = _LIST * lists + _OBJECT * objects + _VALUE * values
+    return count if count >= 1 << 20 else 0
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class Rest:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.settings = engine.settings
-        self.body_bytes = engine.message_bytes() * 4 // 3 + (1 << 20)
+        self.body_bytes = engine.body_bytes()
+        self.most_values = engine.message_bytes() // 3
         routes: list[BaseRoute] = []
         if engine.metrics_path is not None:
             routes.append(Route(engine.metrics_path, self._metrics))
@@ -169,22 +170,31 @@ class Rest:
         deadline = time.monotonic() + self.settings.rest_api_timeout_in_ms / 1000
         body, zipped = await self.engine.receive(partial(self._body, request), "rest", predicts=True)
         document: dict[str, Any] = {}
+        rows: list[bool] = []
+
+        def weight() -> int:
+            nonlocal body
+            body = rest_json.gunzip(body, self.body_bytes) if zipped else body
+            return rest_json.weight(body, self.most_values)
 
         def question() -> Question:
-            document.update(rest_json.parse(rest_json.gunzip(body, self.body_bytes) if zipped else body))
+            document.update(rest_json.parse(body))
             key = rest_json.signature_name(document)
 
             def inputs(signature: Signature) -> dict[str, np.ndarray]:
                 if asked["method"].lower() != "predict":
                     raise invalid(f'Expected a Predict signature: "{key[:100]}" is for :predict only.')
-                return rest_json.inputs(document, signature)
+                rows.append("instances" in document)
+                arrays = rest_json.inputs(document, signature)
+                document.clear()  # its lists take many times what the arrays do
+                return arrays
 
             return Question(asked["model"], inputs, key, version, asked["label"])
 
         def pack(prediction: Prediction) -> bytes:
-            return rest_json.answer(prediction.outputs, "instances" in document)
+            return rest_json.answer(prediction.outputs, rows[0])
 
-        answering = asyncio.ensure_future(self.engine.predict(question, pack, deadline, "rest"))
+        answering = asyncio.ensure_future(self.engine.predict(question, pack, deadline, "rest", weight))
         gone = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)

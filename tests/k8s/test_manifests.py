@@ -12,8 +12,8 @@ from k8s.checks.ownership import KEY, MODELS, created_once, fields
 from k8s.checks.resources import flags, of_kind, pod_specs, servers
 from k8s.validate import K8S, TARGETS, VERSIONS, schema_problems
 from seghgan_tf.photos import MAX_PIXELS
-from serving.server.admission import edit_bytes
 from serving.server.binary import IMAGE
+from serving.server.memory import edit_bytes
 from serving.server.settings import CONFIG
 
 Resources = list[dict[str, Any]]

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import http.client
-import io
 import json
 import re
 import socket
@@ -17,14 +16,12 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from PIL import Image
 from tensorflow_serving.apis import get_model_status_pb2
 
 from serving import tensors
 from serving.client import SegHGANClient, talk
-from serving.client.errors import InvalidRequest
 from serving.server import rest_server
-from serving.server.admission import Admission, Limit, Memory, Reading, edit_bytes
+from serving.server.admission import Admission, Limit, Reading
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError, scrubbed
 from serving.server.metrics import metrics_path
@@ -175,29 +172,6 @@ def test_slow_messages_push_out_the_slowest_and_end_in_time() -> None:
             await Reading(2, 0.01).read(never())
 
     asyncio.run(read())
-
-
-def test_memory_is_held_by_one_and_waited_for_by_others() -> None:
-    memory = Memory(100)
-    with memory.hold(60, None), pytest.raises(ServingError, match="deadline"), memory.hold(60, time.monotonic()):
-        pass
-    with memory.hold(60, None), memory.hold(40, time.monotonic()):
-        assert memory.held == 100
-    assert memory.held == 0
-    with pytest.raises(ServingError, match="scale them down") as refused, memory.hold(101, None):
-        pass
-    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_photos_beyond_the_memory_are_refused_by_their_headers(run_server: Callable[..., Any], export: Path) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (300, 200)).save(file, "PNG")
-    with (
-        run_server(model_dir=export, max_bytes_in_flight=edit_bytes(299 * 200)) as (_, address),
-        SegHGANClient(address) as client,
-        pytest.raises(InvalidRequest, match="scale them down"),
-    ):
-        client.edit(file.getvalue(), [0.0, 0.0, 0.0])
 
 
 def _blocked(engine: Any, monkeypatch: pytest.MonkeyPatch, alone: bool = False) -> threading.Event:

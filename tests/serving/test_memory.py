@@ -1,0 +1,135 @@
+"""How much memory requests hold: who waits for it, in which order, what is refused, and what of it is an error."""
+
+import asyncio
+import http.client
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.client import SegHGANClient
+from serving.client.errors import InvalidRequest
+from serving.server.engine import Engine, Question
+from serving.server.errors import ServingError
+from serving.server.memory import Memory, edit_bytes
+from serving.signature import message_bytes
+
+
+def test_memory_is_held_by_one_and_waited_for_by_others() -> None:
+    memory = Memory(100)
+    with memory.hold(60, None), pytest.raises(ServingError, match="deadline"), memory.hold(60, time.monotonic()):
+        pass
+    with memory.hold(60, None), memory.hold(40, time.monotonic()):
+        assert memory.held == 100
+    assert memory.held == 0
+    with pytest.raises(ServingError, match="scale them down") as refused, memory.hold(101, None):
+        pass
+    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_whoever_takes_little_memory_does_not_overtake_whoever_waits_for_much() -> None:
+    memory = Memory(100)
+
+    def take(count: int) -> None:
+        with memory.hold(count, None):
+            pass
+
+    def waiting(count: int) -> None:
+        end = time.monotonic() + 60
+        while memory.waiting < count:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+    with memory.hold(60, None):
+        large, small = (threading.Thread(target=take, args=(count,)) for count in (60, 30))
+        large.start()
+        waiting(1)
+        small.start()
+        waiting(2)
+        take(0)
+        assert memory.held == 60
+    large.join(60)
+    small.join(60)
+    assert (memory.held, memory.waiting) == (0, 0)
+
+
+def test_messages_are_sent_at_once_as_far_as_memory_goes(run_server: Callable[..., Any], export: Path) -> None:
+    for room, expected in ((20, 20), (1, 12), (1000, 128)):  # 12 run or wait
+        body = (message_bytes(32) * 4 // 3) + (1 << 20)
+        with run_server(model_dir=export, max_bytes_in_flight=room * body) as (engine, _):
+            assert engine.reading.most == expected
+
+
+def test_a_deadline_that_passes_while_others_hold_the_memory_is_no_error_of_the_server(
+    run_server: Callable[..., Any], export: Path
+) -> None:
+    inputs = {"image": np.zeros((1, 32, 32, 3), np.float32)}
+    asked = Question("seghgan", lambda _: inputs, "analyze")
+
+    def ask(engine: Engine, deadline: float) -> int:
+        answer = engine.predict(lambda: asked, lambda given: given.version, deadline, weight=lambda: 1)
+        return asyncio.run(answer)
+
+    with run_server(model_dir=export) as (engine, _):
+        with (
+            engine.memory.hold(engine.memory.most, None),
+            pytest.raises(ServingError, match="before the request could run"),
+        ):
+            ask(engine, time.monotonic() + 1.0)
+        assert ask(engine, time.monotonic() + 1000.0) == 1
+        text = engine.metrics.render().decode()
+    assert 'seghgan_shed_total{code="DEADLINE_EXCEEDED",protocol="grpc"} 1.0' in text
+    counts = [line for line in text.splitlines() if "request_count{" in line]
+    assert counts == [':tensorflow:serving:request_count{model_name="seghgan",status="OK"} 1.0']
+
+
+def test_json_is_not_read_before_there_is_memory_for_what_it_holds(
+    run_server: Callable[..., Any], rest_ports: dict[str, int], export: Path
+) -> None:
+    lists = b'{"instances": [' + b"[]," * 1_500_000 + b"[]]}"
+    values = b'{"instances": [' + b"1," * 12_000_000 + b"1]}"
+    picture = np.zeros((8, 32, 32, 3)).tolist()
+    pictures = json.dumps({"signature_name": "analyze", "instances": picture}).encode()
+    with run_server(model_dir=export, max_bytes_in_flight=64 << 20) as (engine, address):
+
+        def ask(body: bytes) -> tuple[int, str]:
+            connection = http.client.HTTPConnection("127.0.0.1", rest_ports[address], timeout=60)
+            connection.request("POST", "/v1/models/seghgan:predict", body)
+            answer = connection.getresponse()
+            found = answer.status, answer.read().decode()
+            connection.close()
+            return found
+
+        status, text = ask(lists)
+        assert (status, "must fit the server's memory" in text) == (400, True)
+        status, text = ask(values)
+        assert (status, "may hold at most" in text) == (400, True)
+        with futures.ThreadPoolExecutor(1) as pool:
+            with engine.memory.hold(engine.memory.most, None):
+                asked = pool.submit(ask, pictures)
+                end = time.monotonic() + 25
+                while not engine.memory.waiting:
+                    assert time.monotonic() < end
+                    time.sleep(0.005)
+            assert asked.result(60)[0] == 200
+        assert engine.memory.held == 0
+
+
+def test_photos_beyond_the_memory_are_refused_by_their_headers(run_server: Callable[..., Any], export: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(file, "PNG")
+    with (
+        run_server(model_dir=export, max_bytes_in_flight=edit_bytes(299 * 200)) as (_, address),
+        SegHGANClient(address) as client,
+        pytest.raises(InvalidRequest, match="scale them down"),
+    ):
+        client.edit(file.getvalue(), [0.0, 0.0, 0.0])

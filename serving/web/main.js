@@ -6,7 +6,7 @@ import { FaceBoxes } from "./faces.js";
 import { Latest } from "./latest.js";
 import { marked } from "./mark.js";
 import { paintParts, showLegend } from "./overlay.js";
-import { canvas, context, cutOut, decode, faceRows, middle, PhotoError, scaled, toBase64 } from "./photo.js";
+import { context, cutOut, decode, faceRows, middle, pasted, PhotoError, scaled, toBase64 } from "./photo.js";
 import { Sliders } from "./sliders.js";
 import { setUpSources } from "./sources.js";
 import { setUpTheme } from "./theme.js";
@@ -57,12 +57,12 @@ function showEdit() {
   if (edited) context($("#after")).drawImage(edited.picture, edited.left, edited.top);
 }
 
-// Edits the chosen face of the view or of the full photo; gives the changed part and its place.
+// Edits the chosen face of the view or of the full photo; gives the changed part, what was sent of it, and its place.
 async function editOf(picture, signal) {
   const frame = scaled(photo.face.frame, picture.width / photo.view.width);
   const cut = cutOut(picture, frame, api.model.image_size);
   const answer = await api.edit(await toBase64(cut.part), cut.frame, sliders.vector(), regions(), signal);
-  return { picture: await decode(answer), left: cut.left, top: cut.top };
+  return { picture: await decode(answer), sent: cut.part, left: cut.left, top: cut.top };
 }
 
 function chosenRegions() {
@@ -229,10 +229,7 @@ async function fileOf(full) {
   if (edited) {
     busy(true);
     try {
-      const part = photo.full.width === photo.view.width ? edited : await editOf(full);
-      picture = canvas(full.width, full.height);
-      context(picture).drawImage(full, 0, 0);
-      context(picture).drawImage(part.picture, part.left, part.top);
+      picture = pasted(full, photo.full.width === photo.view.width ? edited : await editOf(full));
     } finally {
       busy(false);
     }

@@ -16,6 +16,14 @@ export function context(target) {
   return target.getContext("2d", { willReadFrequently: true });
 }
 
+// What is seen of a picture on white: what is shown and sent, as the server knows no transparency.
+function onWhite(target) {
+  const drawing = context(target);
+  drawing.fillStyle = "#fff";
+  drawing.fillRect(0, 0, target.width, target.height);
+  return drawing;
+}
+
 // The face's square of a picture at the model's size. `frame` takes the picture's pixels to the square; halved until the
 // last step is less than a factor of two, so that no pixel is skipped.
 function squareOf(picture, frame, size) {
@@ -72,8 +80,23 @@ export function cutOut(picture, frame, size) {
   const [left, right] = span(0, picture.width);
   const [top, bottom] = span(1, picture.height);
   const part = canvas(right - left, bottom - top);
-  context(part).drawImage(picture, -left, -top);
+  onWhite(part).drawImage(picture, -left, -top);
   return { part, left, top, frame: [[a, b, c + a * left + b * top], [d, e, f + d * left + e * top]] };
+}
+
+// A picture with an edited part of it in its place, as clear as it was; `sent` is the part before the edit, both on white.
+export function pasted(picture, { picture: edited, sent, left, top }) {
+  const made = canvas(picture.width, picture.height);
+  const drawing = context(made);
+  drawing.drawImage(picture, 0, 0);
+  const [own, was, now] = [[made, left, top], [sent, 0, 0], [edited, 0, 0]].map(([from, x, y]) =>
+    context(from).getImageData(x, y, sent.width, sent.height));
+  for (let at = 0; at < own.data.length; at += 1) {
+    const opacity = own.data[at | 3] / 255;
+    if (now.data[at] !== was.data[at]) own.data[at] = 255 - (255 - now.data[at]) / opacity;
+  }
+  drawing.putImageData(own, left, top);
+  return made;
 }
 
 export async function toBase64(picture) {
@@ -121,8 +144,6 @@ export function toPhoto(source, width, height, model, name) {
   const scale = Math.min(1, Math.sqrt(model.max_pixels / (width * height)));
   const full = canvas(Math.floor(width * scale), Math.floor(height * scale));
   const drawing = context(full);
-  drawing.fillStyle = "#fff";
-  drawing.fillRect(0, 0, full.width, full.height);
   drawing.imageSmoothingQuality = "high";
   drawing.drawImage(source, 0, 0, full.width, full.height);
   const note = scale < 1 ? `This photo was scaled down to ${full.width} × ${full.height} pixels, the most this model takes.` : "";
@@ -132,7 +153,7 @@ export function toPhoto(source, width, height, model, name) {
 function viewOf(full) {
   const scale = Math.min(1, VIEW_SIDE / Math.max(full.width, full.height));
   const view = canvas(Math.round(full.width * scale), Math.round(full.height * scale));
-  const drawing = context(view);
+  const drawing = onWhite(view);
   drawing.imageSmoothingQuality = "high";
   drawing.drawImage(full, 0, 0, view.width, view.height);
   return view;

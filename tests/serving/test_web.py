@@ -208,6 +208,33 @@ def test_an_edited_download_says_so_inside(page, face):
     assert "compositeWithTrainedAlgorithmicMedia" in image.info["Comment"]
 
 
+def test_a_cut_out_stays_clear_and_is_sent_on_white(page, face, export):
+    from seghgan_tf.editing import Editor
+    from seghgan_tf.photos import read
+
+    square = np.asarray(Image.fromarray(face).resize((192, 192)))
+    photo = np.pad(np.dstack([square, np.full((192, 192), 255, np.uint8)]), ((20, 20), (40, 40), (0, 0)))
+    photo[:, 150:232, 3] = 128
+    load(page, photo)
+    page.locator("#presets input[value=happy]").check(force=True)
+    edited(page)
+    assert "EXIF" in page.locator("#kept").inner_text()
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    mine = np.asarray(Image.open(download.value.path())).astype(int)
+    np.testing.assert_array_equal(mine[..., 3], photo[..., 3])
+    wanted = {label: expressions.EMOTION_AUS["happy"].get(label, 0.0) for label in expressions.AUS}
+    theirs = np.asarray(Image.open(io.BytesIO(Editor.from_export(export).edit(png(photo), wanted)))).astype(int)
+    seen = photo[..., 3] > 0
+    assert (theirs != photo)[photo[..., 3] == 128].any()
+    assert np.abs(mine - theirs)[seen].max() <= 8
+    for body in page.bodies:
+        sent = np.asarray(Image.open(io.BytesIO(base64.b64decode(body["instances"][0]["image_bytes"]["b64"]))))
+        assert (sent[..., 3:] == 255).all()
+    whole = np.asarray(Image.open(io.BytesIO(base64.b64decode(page.bodies[0]["instances"][0]["image_bytes"]["b64"]))))
+    assert np.abs(whole[..., :3].astype(int) - read(png(photo)).pixels).max() <= 1
+
+
 def test_the_page_shows_the_manifests_action_units_by_region_and_its_emotions(page):
     sliders = page.locator("#sliders")
     assert sliders.locator("legend").all_text_contents() == ["Eyes", "Nose", "Mouth"]

@@ -366,6 +366,36 @@ def test_sigterm_saves_and_the_same_command_resumes(records, tmp_path):
     assert workdir.load_run(folder).steps_done > 0
 
 
+class Stopper(keras.callbacks.Callback):
+    """Asks the process to end, as a scheduler does, in the step that comes after `done` ones."""
+
+    def __init__(self, done):
+        super().__init__()
+        self.done = done
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.model.steps_done == self.done:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_run_stopped_anywhere_ends_with_the_weights_and_the_evaluations_of_one_left_alone(records, tmp_path):
+    settings = {"model.segmenter_steps": 4, "training.steps": 10, "training.evaluate_every": 3}
+    config = tiny_run(records, **settings)
+    for stop in (2, 3, 4, 6, 7, 9):  # within intervals, at their ends and at a stage's
+        with pytest.raises(training.TrainingStopped, match=f"SIGTERM.* from step {stop}$") as stopped:
+            training.train(config, tmp_path / "stopped", callbacks=(Stopper(stop - 1),))
+        assert stopped.value.exit_status == 128 + signal.SIGTERM
+    ended, whole = (training.train(config, tmp_path / name) for name in ("stopped", "whole"))
+    for one, other in zip(ended.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    histories = [workdir.read_history(tmp_path / name) for name in ("stopped", "whole")]
+    assert [line["step"] for line in histories[0]] == [3, 4, 7, 10]
+    measured = [[{key: line[key] for key in line if key.startswith("val_")} for line in each] for each in histories]
+    assert [line["step"] for line in histories[1]] == [3, 4, 7, 10]
+    assert measured[0] == measured[1], "the training means of a cut interval alone are of fewer steps"
+
+
 def test_a_missing_run_is_an_error_that_says_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="seghgan train"):
         workdir.read_config_of(tmp_path)

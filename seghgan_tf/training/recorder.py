@@ -86,7 +86,7 @@ class Recorder(keras.callbacks.Callback):
         self.folder, self.sample, self.report, self.move, self.settings = folder, sample, report, move, settings
         self.end = 0
         self.stopped: str | None = None
-        self.signal = 0
+        self.signal, self.leaving = 0, False
         self.strategy = tf.distribute.get_strategy()
         self.chief = cluster.is_chief(self.strategy)
         self.history: list[dict[str, float]] = []
@@ -122,20 +122,22 @@ class Recorder(keras.callbacks.Callback):
         self.move(self.step, self.settings.steps, "first step: tracing")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stop at the last step, on a signal, or on a loss that is no number any more."""
+        """Stop at the last step, on a signal (once the evaluation is done, where one is due), or on a loss that is no number any more."""
         self.step += 1
         self.move(self.step, self.settings.steps, f"{self.model.stage} {told(logs or {})}")
         if self.step >= self.end:
             self.model.stop_training = True
         if cluster.agree(self.strategy, bool(self.signal)):
-            self.signal = self.signal or signal.SIGTERM
-            if not self._broken({}):
-                name = signal.Signals(self.signal).name
-                self._stop(f"received {name}; the same command goes on from step {self.step}")
+            self.signal, self.leaving = self.signal or signal.SIGTERM, True
+            if batch + 1 < self.params["steps"] and self.step < self.end and not self._broken({}):
+                self._leave()
                 if self.chief:
                     workdir.save(self.model, self.folder)
         elif wrong := [name for name, value in (logs or {}).items() if not math.isfinite(float(value))]:
             self._stop(NAN.format(what=", ".join(wrong[:5]), step=self.step))
+
+    def _leave(self) -> None:
+        self._stop(f"received {signal.Signals(self.signal).name}; the same command goes on from step {self.step}")
 
     def _stop(self, why: str) -> None:
         self.stopped = why
@@ -163,6 +165,8 @@ class Recorder(keras.callbacks.Callback):
                 self.report(f"warning: step {self.step}: {warning}")
             if self.settings.stop_on_warning:
                 self._stop(f"{warning} (step {self.step}; training.stop_on_warning is set)")
+        if self.leaving:
+            self._leave()
 
     def _draw(self, values: dict[str, float]) -> None:
         with self.writer.as_default(self.step), self.model.averaged():

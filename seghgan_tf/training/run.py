@@ -235,22 +235,28 @@ def _sample(config: Config) -> dict[str, Any]:
 
 
 def _fit(model: SegHGAN, config: Config, strategy: Any, recorder: Recorder, callbacks: tuple[Any, ...]) -> None:
-    """Train the stages that are left, one `fit` each."""
-    every = config.training.evaluate_every
+    """Train the stages that are left, one `fit` each; where an interval was cut, one before it that ends the interval."""
+    every, begin = config.training.evaluate_every, 0
     for stage, end in stages(config):
         if model.steps_done < end and not recorder.stopped:
             model.begin(stage)
-            recorder.end = end
-            batches, validation = distributed_streams(config, strategy, start=model.steps_done)
-            model.fit(
-                batches,
-                steps_per_epoch=every,
-                epochs=math.ceil((end - model.steps_done) / every),
-                shuffle=False,
-                verbose=0,
-                validation_data=validation,
-                callbacks=[recorder, *callbacks],
-            )
+            recorder.end, left = end, end - model.steps_done
+            cut = min((begin - model.steps_done) % every, left)
+            for steps, epochs in ((cut, 1), (every, math.ceil((left - cut) / every))):
+                if steps and epochs:
+                    batches, validation = distributed_streams(config, strategy, start=model.steps_done)
+                    model.fit(
+                        batches,
+                        steps_per_epoch=steps,
+                        epochs=epochs,
+                        shuffle=False,
+                        verbose=0,
+                        validation_data=validation,
+                        callbacks=[recorder, *callbacks],
+                    )
+                    if model.stop_training:
+                        break
+        begin = end
 
 
 def parameter_counts(config: ModelConfig) -> dict[str, int]:

@@ -28,13 +28,20 @@ def memory(root: Path = Path("/")) -> int:
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Return the bytes that may still be used; None where the system does not say."""
-    free = [max(0, limit - int(used.read_text())) for limit, used in _limits(root)]
+    """Return the bytes that may still be used, those that hold files for no need included; None where the system does not say."""
+    free = [max(0, limit - int(used.read_text()) + _reclaimable(used)) for limit, used in _limits(root)]
     meminfo = root / "proc/meminfo"
     if meminfo.is_file():
         lines = meminfo.read_text().splitlines()
         free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     return min(free, default=None)
+
+
+def _reclaimable(used: Path) -> int:
+    """Return the bytes of a control group's use that are file pages nobody has touched for long, which the system takes back at need."""
+    stat = used.with_name("memory.stat")
+    counts = dict(line.split() for line in stat.read_text().splitlines()) if stat.is_file() else {}
+    return int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))
 
 
 def _limits(root: Path) -> list[tuple[int, Path]]:

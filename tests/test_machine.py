@@ -29,4 +29,15 @@ def test_a_containers_limit_bounds_the_memory(tmp_path):
     assert machine.free_memory(tmp_path) == 4 * 2**20
     (tmp_path / "sys/fs/cgroup/memory.max").write_text("3145728\n")
     assert machine.free_memory(tmp_path) == 2 * 2**20
+    (tmp_path / "sys/fs/cgroup/memory.stat").write_text("anon 262144\ninactive_file 524288\nactive_file 262144\n")
+    assert machine.free_memory(tmp_path) == 2.5 * 2**20, "pages of files read once are given back"
     assert machine.free_memory(tmp_path / "nowhere") is None
+
+
+def test_an_older_containers_file_pages_are_counted_with_those_of_its_children(tmp_path):
+    group = tmp_path / "sys/fs/cgroup/memory"
+    group.mkdir(parents=True)
+    (group / "memory.limit_in_bytes").write_text("3145728\n")
+    (group / "memory.usage_in_bytes").write_text("2097152\n")
+    (group / "memory.stat").write_text("inactive_file 0\ntotal_inactive_file 1048576\n")
+    assert machine.free_memory(tmp_path) == 2 * 2**20

@@ -53,6 +53,11 @@ def tiny_run(records, **settings):
     return read_config("drawn-64", (*overrides, f"data.expression={json.dumps([str(records)])}"))
 
 
+def cached(config, kept=True):
+    """The configuration with decoded images kept in memory, or not."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"cache": kept})})
+
+
 @pytest.fixture(scope="module")
 def finished(records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
@@ -73,7 +78,7 @@ def test_a_run_leaves_checkpoint_history_pictures_and_configuration(finished):
         "no 0 for what is not measured"
     )
     assert {name.removeprefix("val_") for name in lines[-1]} == {"step", "seconds", "miou", *LOSS_NAMES}
-    assert workdir.read_config_of(folder) == config
+    assert workdir.read_config_of(folder) == cached(config), "what `auto` chose, for so few faces"
     assert list((folder / "tensorboard").glob("events*"))
 
 
@@ -112,7 +117,7 @@ def test_a_run_goes_on_with_new_settings_and_its_old_moments(finished, tmp_path)
     named = {optimizer.name: optimizer for optimizer in resumed.optimizer.optimizers}
     assert named["generator"].get_config()["learning_rate"]["config"] == {"rate": 3e-5, "updates": 3}
     assert training.train(longer, folder).steps_done == 4
-    assert workdir.read_config_of(folder) == longer
+    assert workdir.read_config_of(folder) == cached(longer)
     assert [line["step"] for line in workdir.read_history(folder)] == [1, 3, 4]
 
 
@@ -299,6 +304,18 @@ class Poison(keras.callbacks.Callback):
             weight.assign(np.full(weight.shape, np.nan))
 
 
+class Stopper(keras.callbacks.Callback):
+    """Asks the process to end, as a scheduler does, in the step that comes after `done` ones."""
+
+    def __init__(self, done):
+        super().__init__()
+        self.done = done
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.model.steps_done == self.done:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 @pytest.fixture(scope="module")
 def begun(records, tmp_path_factory):
     """The configuration of six steps of the segmenter, and the folder where two of them are done."""
@@ -318,6 +335,36 @@ def test_nan_stops_plainly_and_is_never_saved(begun, tmp_path, at):
     assert model.steps_done == 2
     assert not workdir.not_finite(model)
     assert [line["step"] for line in workdir.read_history(tmp_path / "run")] == [2]
+
+
+def test_a_run_goes_on_with_the_cache_it_began_with_as_one_left_alone(records, tmp_path):
+    settings = {"model.segmenter_steps": 4, "training.steps": 4, "training.evaluate_every": 2}
+    auto, said = tiny_run(records, **settings), []
+    with pytest.raises(training.TrainingStopped):
+        training.train(cached(auto, False), tmp_path / "cut", callbacks=(Stopper(1),))
+    ended = training.train(auto, tmp_path / "cut", report=said.append)
+    assert "read and decoded anew, as this run began (data.cache = true for the other)" in said[0]
+    assert workdir.read_config_of(tmp_path / "cut") == cached(auto, False)
+    whole = training.train(cached(auto, False), tmp_path / "whole")
+    for one, other in zip(ended.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+
+
+def test_a_cache_set_against_what_the_run_had_is_told(records):
+    auto, said = tiny_run(records), []
+    assert training.with_cache_chosen(cached(auto), cached(auto, False), said.append) == cached(auto)
+    assert "another order" in said.pop()
+    for before in (None, auto, cached(auto)):
+        assert training.with_cache_chosen(cached(auto), before, said.append) == cached(auto)
+    assert not said
+    assert training.with_cache_chosen(auto, auto, said.append) == cached(auto), "a run of 0.1 did not keep its choice"
+
+
+def test_what_the_cache_takes_counts_validation_as_it_is_kept(records):
+    pixels = 64 * 64 * (2 * 3 + 3 + 1)  # a face and its true target; a photo and its mask
+    assert training._decoded_size(tiny_run(records)) == 12 * pixels + 4 * 4 * pixels
+    few = tiny_run(records, **{"training.validation_batches": 1, "data.photo_scale": 2})
+    assert training._decoded_size(few) == 4 * 12 * pixels + 4 * 2 * pixels
 
 
 def test_a_run_of_the_segmenter_alone_needs_no_expressions(records, tmp_path):
@@ -364,18 +411,6 @@ def test_sigterm_saves_and_the_same_command_resumes(records, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM, errors[-500:]
     assert "the same command goes on" in errors
     assert workdir.load_run(folder).steps_done > 0
-
-
-class Stopper(keras.callbacks.Callback):
-    """Asks the process to end, as a scheduler does, in the step that comes after `done` ones."""
-
-    def __init__(self, done):
-        super().__init__()
-        self.done = done
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if self.model.steps_done == self.done:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.slow

@@ -168,7 +168,7 @@ def _why(folder: Path, config: Config) -> str:
     if why := _otherwise(folder, config):
         return why
     if (folder / FIGURES_FILE).is_file():
-        workdir.write_config(config, folder, chief=False)  # refuses figures of another model or other data
+        workdir.check_config(config, folder)  # refuses figures of another model or other data
         return ""
     step = _step(folder)
     return f"at step {step} of {config.training.steps}" if step < config.training.steps else "trained, not measured"

@@ -133,24 +133,43 @@ def streams(
     return load_streams(settings.expression, settings.segmentation, split, model.space, how, critic_steps)
 
 
-def with_cache_chosen(config: Config, report: Callable[[str], None] = print) -> Config:
-    """Replace `data.cache = "auto"`: decoded images are kept where they take at most a third of the memory that is free."""
+def with_cache_chosen(config: Config, before: Config | None = None, report: Callable[[str], None] = print) -> Config:
+    """Replace `data.cache = "auto"`: by what the run had `before`, for kept images come in another order than those that are read anew.
+
+    In a new run they are kept where they take at most a third of the memory that is free.
+    """
+    had = "auto" if before is None else before.data.cache
     if config.data.cache != "auto":
+        if had not in ("auto", config.data.cache):
+            report(
+                f"warning: data.cache is {config.data.cache} and was {had}: from here on the photos come in another order"
+            )
         return config
-    side, size = config.model.image_size * config.data.photo_scale, 0
-    if config.data.expression:
-        faces = expression_source(config.data.expression, "train", config.model.space)
-        size += 2 * 3 * side**2 * faces.examples  # a picture and its target
-    masks = mask_source(config.data.segmentation or config.data.expression, "train")
-    size += (3 + 1) * side**2 * masks.examples
-    free = free_memory()
-    chosen = free is not None and size <= free / 3
+    size, free = _decoded_size(config), free_memory()
+    chosen = (free is not None and size <= free / 3) if had == "auto" else had
     known = "of an unknown size" if free is None else f"of {free / 2**30:.1f} GiB"
     report(
         f"decoded images take up to {size / 2**30:.1f} GiB of a free memory {known}: "
-        f"{'kept in memory' if chosen else 'read and decoded anew (data.cache = true keeps them)'}"
+        f"{'kept in memory' if chosen else 'read and decoded anew'}"
+        f"{'' if had == 'auto' else ', as this run began'} (data.cache = {str(not chosen).lower()} for the other)"
     )
     return config.model_copy(update={"data": config.data.model_copy(update={"cache": chosen})})
+
+
+def _decoded_size(config: Config) -> float:
+    """Return the bytes of all training images as uint8, and of the validation batches as float32, masks and true targets included."""
+    data, model, training = config.data, config.model, config.training
+    size, seen = 0.0, training.validation_batches * training.batch_size
+    for split, side, most, width in (
+        ("train", model.image_size * data.photo_scale, math.inf, 1),
+        ("validation", model.image_size, seen, 4),
+    ):
+        masks = mask_source(data.segmentation or data.expression, split).examples
+        size += width * (3 + 1) * side**2 * min(masks, most)
+        if data.expression:
+            faces = expression_source(data.expression, split, model.space).examples
+            size += width * 2 * 3 * side**2 * min(faces, most)
+    return size
 
 
 def distributed_streams(config: Config, strategy: tf.distribute.Strategy, start: int) -> tuple[Any, Any]:
@@ -202,8 +221,10 @@ def train(
     strategy = choose_strategy()
     chief = cluster.is_chief(strategy)
     with workdir.locked(folder, chief):
-        workdir.write_config(config, folder, chief)
-        config = with_cache_chosen(config, report)
+        before = workdir.check_config(config, folder)
+        config = with_cache_chosen(config, before, report)
+        if chief:
+            workdir.write_config(config, folder)
         keras.utils.set_random_seed(config.model.seed)  # the order of the data comes from it too
         with strategy.scope():
             model = resume(config, folder, report)

@@ -25,7 +25,7 @@ OLD_CHECKPOINT = "last.keras"
 KEPT = 3
 """How many of the last checkpoints stay, so that a damaged one costs an interval and not the run."""
 MAY_CHANGE = {"data": ("cache", "workers")}
-"""Settings outside of `training` that a run may go on with changed: they change its speed alone."""
+"""Settings outside of `training` that a run may go on with changed: its speed, and by `cache` (said aloud) the order of its photos."""
 
 
 class FolderInUseError(RuntimeError):
@@ -57,23 +57,30 @@ def locked(workdir: Path, chief: bool = True) -> Iterator[None]:
         yield
 
 
-def write_config(config: Config, workdir: Path, chief: bool = True) -> None:
-    """Write the configuration of a new run, or of one that goes on with other `training` settings, as the chief.
+def check_config(config: Config, workdir: Path) -> Config | None:
+    """Return the configuration of the run that goes on in `workdir`, maybe with other `training` settings; None for a new one.
 
     Raises ValueError where a run with another model or other data lives there: resuming would mix the two.
     """
-    path = workdir / CONFIG_FILE
-    if path.is_file() and checkpoints(workdir):
-        before, now = read_config_of(workdir).model_dump(mode="json"), config.model_dump(mode="json")
-        for part in ("model", "data"):
-            for key in now[part].keys() - set(MAY_CHANGE.get(part, ())):
-                if before[part][key] != now[part][key]:
-                    raise ValueError(
-                        f"`workdir` must be a new folder, because the run in {workdir} has {part}.{key} = {before[part][key]}. "
-                        f"Received: {part}.{key} = {now[part][key]}"
-                    )
-    if chief:
-        write_atomically(path, config.model_dump_json(indent=2) + "\n")  # as other workers may be reading it
+    if not ((workdir / CONFIG_FILE).is_file() and checkpoints(workdir)):
+        return None
+    found = read_config_of(workdir)
+    before, now = found.model_dump(mode="json"), config.model_dump(mode="json")
+    for part in ("model", "data"):
+        for key in now[part].keys() - set(MAY_CHANGE.get(part, ())):
+            if before[part][key] != now[part][key]:
+                raise ValueError(
+                    f"`workdir` must be a new folder, because the run in {workdir} has {part}.{key} = {before[part][key]}. "
+                    f"Received: {part}.{key} = {now[part][key]}"
+                )
+    return found
+
+
+def write_config(config: Config, workdir: Path) -> None:
+    """Write the configuration of a run."""
+    write_atomically(
+        workdir / CONFIG_FILE, config.model_dump_json(indent=2) + "\n"
+    )  # as other workers may be reading it
 
 
 def read_config_of(workdir: Path) -> Config:

@@ -46,6 +46,7 @@ END
 """What holds in every Pod; ABSENT are packages that only other images have."""
 SERVE = """
 python -m serving.release.fetch --url file:///volume/models.tar --sha256 DIGEST --output /models/seghgan
+seghgan promote --help | grep -e --config-map
 python -m serving.server --model-dir /models/seghgan --port-file /tmp/ports.json 2> /tmp/log &
 until test -e /tmp/ports.json; do kill -0 $! || { cat /tmp/log; exit 1; }; sleep 0.2; done
 python - << 'END'
@@ -180,6 +181,7 @@ def test_the_manifests_run_what_the_images_have(built):
                     else:
                         assert container["command"] in (
                             words,
+                            ["/opt/venv/bin/seghgan"],
                             ["/opt/venv/bin/python", "-m", "serving.release.fetch"],
                             WORKER_POOL,
                         )

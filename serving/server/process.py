@@ -11,12 +11,12 @@ import contextlib
 import json
 import logging
 import os
+import queue
 import shutil
 import signal
 import sys
 import threading
 import time
-import types
 from typing import Any
 
 from seghgan_tf import quiet
@@ -36,16 +36,17 @@ def run(settings: Settings) -> None:
     logs.set_up(settings.log_level)
     if settings.port_file is not None:
         settings.port_file.unlink(missing_ok=True)
-    stopping, woken, hurried = (threading.Event() for _ in range(3))
-    _on_signals(stopping, woken, hurried)
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # An Event's lock may be in the hands of the very thread that a signal interrupts; this `put` is reentrant.
+        signal.signal(number, lambda *_: told.put("signal"))
     quiet.start_tensorflow(debug=settings.log_level == "debug")
     started = time.monotonic()
-    engine, failed = _load(settings, woken)
-    woken.wait()
+    engine, failed = _load(settings, told)
+    if told.get() == "signal":
+        _leave("stopped while loading")
     if failed:
         raise failed[0]
-    if stopping.is_set():
-        _leave("stopped while loading")
     from serving.server.server import Server
 
     server = Server(engine[0])
@@ -55,10 +56,11 @@ def run(settings: Settings) -> None:
             write_atomically(settings.port_file, json.dumps(ports) + "\n")
         fields = {**ports, "models": engine[0].models.names, "start_seconds": round(time.monotonic() - started, 2)}
         logger.info("serving", extra={"fields": fields})
-        stopping.wait()
+        told.get()
         logger.info("draining", extra={"fields": {"seconds": settings.drain_seconds}})
         engine[0].drain()
-        hurried.wait(settings.lame_duck_seconds)
+        with contextlib.suppress(queue.Empty):
+            told.get(timeout=settings.lame_duck_seconds)
     finally:
         server.stop(settings.drain_seconds)
         if settings.port_file is not None:
@@ -68,7 +70,7 @@ def run(settings: Settings) -> None:
     logger.info("stopped")
 
 
-def _load(settings: Settings, loaded: threading.Event) -> tuple[list[Any], list[BaseException]]:
+def _load(settings: Settings, told: queue.SimpleQueue[str]) -> tuple[list[Any], list[BaseException]]:
     """Load the models in a thread that the process need not wait for; return where its engine or its error will be."""
     engine: list[Any] = []
     failed: list[BaseException] = []
@@ -82,7 +84,7 @@ def _load(settings: Settings, loaded: threading.Event) -> tuple[list[Any], list[
         except BaseException as error:  # noqa: BLE001  # raised again by `run`
             failed.append(error)
         finally:
-            loaded.set()
+            told.put("loaded")
 
     threading.Thread(target=load, name="load", daemon=True).start()
     return engine, failed
@@ -93,17 +95,6 @@ def _leave(how: str) -> None:
     logger.info(how)
     logging.shutdown()
     os._exit(0)
-
-
-def _on_signals(stopping: threading.Event, woken: threading.Event, hurried: threading.Event) -> None:
-    def stop(_number: int, _frame: types.FrameType | None) -> None:
-        if stopping.is_set():
-            hurried.set()
-        stopping.set()
-        woken.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
 
 
 def parser(program: str = "seghgan serve") -> argparse.ArgumentParser:

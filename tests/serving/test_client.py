@@ -419,7 +419,9 @@ def test_a_timeout_bounds_all_that_a_method_asks_the_server(relay: Any, export: 
     made.left.clear()
     with SegHGANClient(target, timeout=50000.0) as client, pytest.raises(DeadlineExceeded):
         client.edit(photo, FULL, timeout=1000.0)
-    assert [call for call in made.left if call[1]] == [("GetModelMetadata", 1000)]  # gRPC may send what has no time left
+    assert [call for call in made.left if call[1]] == [
+        ("GetModelMetadata", 1000)
+    ]  # gRPC may send what has no time left
 
     async def many() -> None:
         async with AsyncSegHGANClient(target, timeout=50000.0) as client:

@@ -172,7 +172,7 @@ def test_a_photo_without_a_face_is_refused_in_words(editor):
         editor.edit(photo(80, 60)[0], {"AU12": 3.0})
     with pytest.raises(NoFace, match="1 to 1"):
         editor.edit(astronaut(), {"AU12": 3.0}, face="2")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="must show a face"):
+    with pytest.raises(ValueError, match="must show a face"):
         edited(editor, photo(80, 60)[0])
 
 
@@ -232,7 +232,7 @@ def png_header(width, height):
     "encoded", [b"", b"x" * 64, png_header(100_000, 100_000), png_header(2**31 - 1, 2**31 - 1), png_header(8, 8)]
 )
 def test_a_bomb_is_refused_by_its_header(editor, encoded):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="`image_bytes` must be"):  # and not what a decoder says
+    with pytest.raises(ValueError, match="`image_bytes` must be"):  # and not what a decoder says
         edited(editor, encoded, frames=SQUARE)
 
 

@@ -41,6 +41,7 @@ def main() -> None:
 
 def calibrated(name: str, weight: np.ndarray, labels: tuple[str, ...], factors: dict[str, float]) -> np.ndarray:
     """Return the weight of a variable by its path, scaled where it meets labels: by rows or channels of a generator, columns of a critic."""
+    dtype = weight.dtype
     scale = np.array([factors.get(label, 1.0) for label in labels], np.float32)
     if name.endswith(("gain_asked", "shift_asked")):
         weight = weight * scale[:, None]
@@ -48,7 +49,7 @@ def calibrated(name: str, weight: np.ndarray, labels: tuple[str, ...], factors: 
         weight = weight * np.concatenate([np.ones(3), scale, np.ones(weight.shape[2] - 3 - len(scale))])[:, None]
     elif name.startswith("critic") and "/expression/" in name:
         weight = weight / scale
-    return weight.astype(np.float16)
+    return weight.astype(dtype)
 
 
 if __name__ == "__main__":

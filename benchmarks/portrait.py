@@ -90,6 +90,7 @@ def _editor(given: argparse.Namespace) -> tuple[Edit, tuple[str, ...]]:
 
     folder = Path(given.model)
     editor = Editor.from_export(folder) if folder.is_dir() else Editor.from_preset(given.model)
+    editor.space = editor.space._replace(unproven=())  # what it refuses by name is judged, too
     return editor.edit, editor.space.labels
 
 

@@ -266,7 +266,7 @@ def target_expression(
 ) -> list[float]:
     """Return the expression vector to ask for: `asked` on top of what is `seen`, both in the user's units.
 
-    A one-hot space takes `asked` alone. Raises ValueError as `ExpressionSpace.vector` does.
+    A one-hot space takes `asked` alone. Raises ValueError as `ExpressionSpace.vector` and `check_proven` do.
 
     >>> from seghgan_tf.expressions import expression_space
     >>> target_expression(expression_space("AU12,AU25"), {"AU12": 1.0, "AU25": 2.0}, {"AU12": 3.0}, relative=True)
@@ -277,6 +277,7 @@ def target_expression(
     base = {} if space.one_hot else dict(seen)
     unknown = {label: 0.0 for label in asked if label not in space.labels}
     space.vector(unknown)
+    space.check_proven(asked)
     low, high = space.low * space.scale, space.high * space.scale
     values = {
         label: min(max((base.get(label, 0.0) if relative else 0.0) + value, low), high)

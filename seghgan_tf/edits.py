@@ -72,7 +72,6 @@ class Wish(NamedTuple):
         try:
             values = editor.space.emotion(self.emotion) if self.emotion else self.values
             target_expression(editor.space, {}, values, self.relative)
-            editor.space.check_proven(self.values)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
         return self._replace(values=values)

@@ -84,12 +84,14 @@ class ExpressionSpace(NamedTuple):
         return [values.get(label, 0.0) / self.scale for label in self.labels]
 
     def check_proven(self, values: Mapping[str, float]) -> None:
-        """Raise ValueError where values asked for by name move a label that the model was not shown to obey.
+        """Raise ValueError where some labels are asked for by name and one that the model was not shown to obey is moved.
+
+        Values for every label are a whole expression, as `emotion` gives one, and are taken as they are.
 
         >>> expression_space("AU05,AU12")._replace(unproven=("AU05",)).check_proven({"AU12": 3.0})
         """
         refused = [label for label, value in values.items() if value and label in self.unproven]
-        if refused:
+        if refused and not values.keys() >= set(self.labels):
             proven = ", ".join(label for label in self.labels if label not in self.unproven)
             raise ValueError(
                 f"`expression` must name labels that this model was shown to obey, which are {proven}. Received: {', '.join(refused)}"

@@ -157,9 +157,8 @@ def loses_depth(photo: Photo) -> bool:
     if photo.own is not None and is_deep(photo.own):
         return False
     if photo.format == "tiff":
-        return bool(
-            np.max(open_header(photo.file).getexif().get(258, 1)) > 8
-        )  # BitsPerSample, one for all or one for each
+        bits = open_header(photo.file).getexif().get(ExifTags.Base.BitsPerSample, 1)  # one for all or one for each
+        return bool(np.max(bits) > 8)
     return photo.format == "png" and photo.file[24] == 16
 
 

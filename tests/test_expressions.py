@@ -2,6 +2,7 @@
 
 import pytest
 
+from seghgan_tf.editing import target_expression
 from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS, ExpressionSpace, expression_space, parse_au
 from seghgan_tf.regions import CLASSES, mirrored_classes
 
@@ -32,7 +33,11 @@ def test_a_label_that_was_not_shown_to_be_obeyed_is_refused_by_name_and_serves_e
     space.check_proven({"AU12": 3.0, "AU05": 0.0})
     with pytest.raises(ValueError, match=r"AU04, AU06.*Received: AU05"):
         space.check_proven({"AU12": 3.0, "AU05": 1.0})
+    space.check_proven(space.emotion("surprised"))
     assert space.emotion("surprised")["AU05"] == 3.5
+    for relative in (False, True):
+        with pytest.raises(ValueError, match="shown to obey"):
+            target_expression(space, {}, {"AU12": 3.0, "AU05": 1.0}, relative)
     assert ExpressionSpace.from_json(space.to_json()) == space
     assert "unproven" not in expression_space("aus").to_json()
 

@@ -77,10 +77,8 @@ def check_config(config: Config, workdir: Path) -> Config | None:
 
 
 def write_config(config: Config, workdir: Path) -> None:
-    """Write the configuration of a run."""
-    write_atomically(
-        workdir / CONFIG_FILE, config.model_dump_json(indent=2) + "\n"
-    )  # as other workers may be reading it
+    """Write the configuration of a run, which other workers may be reading."""
+    write_atomically(workdir / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
 
 
 def read_config_of(workdir: Path) -> Config:

@@ -1,6 +1,6 @@
 """Measure face detectors: recall, false faces, error of the eyes and processor time, on turned, small and several faces.
 
-    python benchmarks/detect.py ../shared/data --faces 15 --reader VENV/bin/python
+    python benchmarks/detect.py DIR --faces 15 --reader VENV/bin/python
 
 The model's own MTCNN, and with `--reader`, a Python that has mediapipe, BlazeFace beside it (`detect_read.py`).
 """

@@ -171,6 +171,8 @@ def tables(figures: dict[str, Any]) -> str:
         )
     lines += [
         "",
+        "`edit_bytes` of the optimized export, by the side of a photo that a face fills: all of it or the mouth alone, one photo or eight; the process's peak so far, rows in order.",
+        "",
         "| photo's side, px | 1 photo, whole, ms | 1, mouth, ms | 8, whole, ms | 8, mouth, ms | peak MB so far |",
     ]
     lines += ["|--:|--:|--:|--:|--:|--:|"]

@@ -114,7 +114,8 @@ def _london(source: Path, wanted: str) -> list[Work]:
 
 def _about(source: Path) -> dict[str, dict[str, str]]:
     """Return age (up to the set's median, 26, or over it), gender and ethnicity of each person of the London set, as far as they told."""
-    with (source / "london_info.csv").open(newline="") as file:
+    (table,) = source.glob("london*info.csv")
+    with table.open(newline="") as file:
         rows = {f"london-{row['face_id']}": row for row in csv.DictReader(file)}
     found = {}
     for name, row in rows.items():

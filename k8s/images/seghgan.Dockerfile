@@ -1,9 +1,9 @@
 # The command `seghgan`, as three images. Not built by us: no registry was at hand.
-#   docker build -f k8s/images/seghgan.Dockerfile --build-arg PYTHON_DIGEST=sha256:... -t REGISTRY/seghgan/train:0.1.0 .
+#   docker build -f k8s/images/seghgan.Dockerfile --build-arg PYTHON_DIGEST=sha256:... -t REGISTRY/seghgan/train:0.2.0 .
 #   docker build -f k8s/images/seghgan.Dockerfile --build-arg PYTHON_DIGEST=sha256:... --build-arg LOCK=requirements-gpu.lock \
-#     -t REGISTRY/seghgan/train-gpu:0.1.0 .
+#     -t REGISTRY/seghgan/train-gpu:0.2.0 .
 #   docker build -f k8s/images/seghgan.Dockerfile --build-arg PYTHON_DIGEST=sha256:... --build-arg LOCK=k8s/images/data.lock \
-#     -t REGISTRY/seghgan/data:0.1.0 .
+#     -t REGISTRY/seghgan/data:0.2.0 .
 # train: training, evaluation, export, gate, promotion. data: conversion, and Beam's workers. Every wheel is held to its hash.
 # PYTHON_DIGEST has no default on purpose: a build without it stops.
 ARG PYTHON_TAG=3.11-slim-bookworm

@@ -66,7 +66,7 @@ class Settings:
         int, "requests that wait, the rest is turned away; -1 takes half as many as run, and none under overload"
     ] = -1
     max_bytes_in_flight: Annotated[
-        int, "memory of the photos that are edited at once; 0 takes half of the machine's"
+        int, "memory that messages, JSON and edited photos may take at once; 0 takes half of what the process may have"
     ] = 0
     max_message_bytes: Annotated[int, "largest message; 0 takes what the loaded models need"] = 0
     message_seconds: Annotated[float, "how long a request's message may take to arrive"] = 10.0

@@ -1,4 +1,4 @@
-"""What 0.1.0 computed, held to 1e-6: losses and weights of 20 steps, and the files that it wrote."""
+"""What 0.1.0 computed, held to 1e-6 (norms of gradients to 1e-5): losses and weights of 20 steps, and the files that it wrote."""
 
 import json
 from pathlib import Path
@@ -76,7 +76,9 @@ def test_losses_and_weights_are_those_of_before(name):
     golden = json.loads((GOLDENS / f"{name}.json").read_text())
     model, history = train(RUNS[name])
     for figure, values in golden["figures"].items():
-        np.testing.assert_allclose(history[figure][0], values[0], rtol=1e-6, atol=1e-6, err_msg=figure)
+        # a norm is a sum of many squares, which processors with and without AVX-512 round otherwise
+        near = 1e-5 if figure.endswith("gradient_norm") else 1e-6
+        np.testing.assert_allclose(history[figure][0], values[0], rtol=near, atol=1e-6, err_msg=figure)
     weights = summary(model)
     assert weights.keys() == golden["weights"].keys()
     for path, values in golden["weights"].items():

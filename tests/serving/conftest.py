@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -48,6 +49,20 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if done.exit_code:
                 pytest.fail(done.output)
     return version
+
+
+@pytest.fixture(scope="session")
+def open_once() -> Callable[[Path], Any]:
+    """Open an export as `Editor.from_export` does, the first time that it is asked for."""
+    from seghgan_tf.editing import Editor
+
+    return functools.cache(Editor.from_export)
+
+
+@pytest.fixture
+def exports_opened_once(open_once: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands of a test edit with what was opened before, where how a model is opened is not what is tested."""
+    monkeypatch.setattr("seghgan_tf.editing.Editor.from_export", staticmethod(open_once))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(export_v1: Path) -> Any:
+def run(export_v1: Path, exports_opened_once: None) -> Any:
     def run(*arguments: Any, command: str = "edit", given: bytes | None = None) -> Result:
         words = [command, *map(str, arguments), "--export", str(export_v1)]
         return CliRunner().invoke(app, words, input=given)

@@ -11,7 +11,6 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from seghgan_tf.cli import app
-from seghgan_tf.editing import Editor
 from seghgan_tf.photos import read
 
 ASTRONAUT = Image.fromarray(skimage.data.astronaut())
@@ -19,7 +18,7 @@ ASKED = ("--au", "AU26=4")
 
 
 @pytest.fixture
-def run(packaged: Path) -> Any:
+def run(packaged: Path, exports_opened_once: None) -> Any:
     def run(*arguments: Any) -> Result:
         done = CliRunner().invoke(app, ["edit", *map(str, arguments), "--export", str(packaged)])
         assert done.exit_code == 0, done.output
@@ -44,7 +43,7 @@ def changed(photo: Path, edited: Path) -> tuple[bool, bool]:
     return bool(away[:, :512].any()), bool(away[:, 512:].any())
 
 
-def test_faces_are_edited_by_number_or_all(run: Any, two: Path, tmp_path: Path, packaged: Path) -> None:
+def test_faces_are_edited_by_number_or_all(run: Any, two: Path, tmp_path: Path, packaged: Path, open_once: Any) -> None:
     expected = {"largest": (True, False), "1": (True, False), "2": (False, True), "all": (True, True)}
     for face, sides in expected.items():
         done = run(two, "--out", tmp_path / f"{face}.png", *ASKED, "--face", face)
@@ -53,7 +52,7 @@ def test_faces_are_edited_by_number_or_all(run: Any, two: Path, tmp_path: Path, 
     both, first, second = (read((tmp_path / f"{face}.png").read_bytes()).pixels for face in ("all", "1", "2"))
     np.testing.assert_array_equal(both[:, :512], first[:, :512])
     np.testing.assert_array_equal(both[:, 512:], second[:, 512:])
-    by_editor = Editor.from_export(packaged).edit(two.read_bytes(), {"AU26": 4.0}, face="all")
+    by_editor = open_once(packaged).edit(two.read_bytes(), {"AU26": 4.0}, face="all")
     np.testing.assert_array_equal(read(by_editor).pixels, both)
 
 

@@ -28,7 +28,7 @@ WIDE = saved(Image.fromarray(np.full((48, 2100, 3), 90, np.uint8)))
 
 
 @pytest.fixture
-def run(export_v1: Path) -> Any:
+def run(export_v1: Path, exports_opened_once: None) -> Any:
     def run(*arguments: Any, editor: tuple[str, ...] = ("--export", str(export_v1))) -> Result:
         return CliRunner().invoke(app, ["edit", *map(str, arguments), *editor])
 

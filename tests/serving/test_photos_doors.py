@@ -18,8 +18,8 @@ FULL = {"AU06": 5.0, "AU12": 5.0, "AU25": 5.0}
 
 
 @pytest.fixture(scope="module")
-def editor(export_v1: Path) -> Editor:
-    return Editor.from_export(export_v1)
+def editor(export_v1: Path, open_once: Any) -> Editor:
+    return open_once(export_v1)
 
 
 @pytest.fixture(scope="module")

@@ -129,8 +129,7 @@ def test_a_slide_changes_the_picture_and_reset_gives_the_photo_back(page, face, 
     assert page.evaluate("() => localStorage.length + sessionStorage.length + document.cookie.length") == 0
 
 
-def test_a_lock_keeps_every_pixel_elsewhere(page, face, export):
-    from seghgan_tf.editing import Editor
+def test_a_lock_keeps_every_pixel_elsewhere(page, face, export, open_once):
     from seghgan_tf.photos import read
 
     load(page, face)
@@ -140,15 +139,14 @@ def test_a_lock_keeps_every_pixel_elsewhere(page, face, export):
     mine = downloaded(page)
     changed = (mine != face).any(-1)
     wanted = {label: expressions.EMOTION_AUS["surprised"].get(label, 0.0) for label in expressions.AUS}
-    theirs = read(Editor.from_export(export).edit(png(face), wanted, regions=["mouth"])).pixels
+    theirs = read(open_once(export).edit(png(face), wanted, regions=["mouth"])).pixels
     assert changed.any()
     assert not changed[: SIDE // 2].any()
     assert np.abs(mine.astype(int) - theirs).max() <= 3
     assert "outside the mouth" in page.locator("#locks-help").inner_text()
 
 
-def test_a_face_is_found_in_a_larger_photo_and_edited_as_the_editor_does(page, face, export):
-    from seghgan_tf.editing import Editor
+def test_a_face_is_found_in_a_larger_photo_and_edited_as_the_editor_does(page, face, export, open_once):
     from seghgan_tf.photos import read
 
     square = np.asarray(Image.fromarray(face).resize((192, 192)))
@@ -160,7 +158,7 @@ def test_a_face_is_found_in_a_larger_photo_and_edited_as_the_editor_does(page, f
     mine = downloaded(page)
     np.testing.assert_array_equal(mine[:, 240:], photo[:, 240:])
     wanted = {label: expressions.EMOTION_AUS["happy"].get(label, 0.0) for label in expressions.AUS}
-    theirs = read(Editor.from_export(export).edit(png(photo), wanted)).pixels
+    theirs = read(open_once(export).edit(png(photo), wanted)).pixels
     assert (theirs != photo).any()
     assert np.abs(mine.astype(int) - theirs).max() <= 3
 
@@ -208,8 +206,7 @@ def test_an_edited_download_says_so_inside(page, face):
     assert "compositeWithTrainedAlgorithmicMedia" in image.info["Comment"]
 
 
-def test_a_cut_out_stays_clear_and_is_sent_on_white(page, face, export):
-    from seghgan_tf.editing import Editor
+def test_a_cut_out_stays_clear_and_is_sent_on_white(page, face, export, open_once):
     from seghgan_tf.photos import read
 
     square = np.asarray(Image.fromarray(face).resize((192, 192)))
@@ -224,7 +221,7 @@ def test_a_cut_out_stays_clear_and_is_sent_on_white(page, face, export):
     mine = np.asarray(Image.open(download.value.path())).astype(int)
     np.testing.assert_array_equal(mine[..., 3], photo[..., 3])
     wanted = {label: expressions.EMOTION_AUS["happy"].get(label, 0.0) for label in expressions.AUS}
-    theirs = np.asarray(Image.open(io.BytesIO(Editor.from_export(export).edit(png(photo), wanted)))).astype(int)
+    theirs = np.asarray(Image.open(io.BytesIO(open_once(export).edit(png(photo), wanted)))).astype(int)
     seen = photo[..., 3] > 0
     assert (theirs != photo)[photo[..., 3] == 128].any()
     assert np.abs(mine - theirs)[seen].max() <= 8

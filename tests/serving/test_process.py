@@ -72,7 +72,7 @@ def start(export_v1: Path, tmp_path: Path) -> Any:
 
 
 def test_sigterm_finishes_what_runs_reports_not_serving_and_exits_0(start: Any) -> None:
-    server = start("--lame-duck-seconds", "3600")
+    server = start("--lame-duck-seconds", "3600", "--drain-seconds", "1")  # the watcher stays to the end
     seen: queue.Queue[int] = queue.Queue()
     answered = 0
     with (
@@ -120,6 +120,8 @@ def test_rest_drains_with_grpc_and_a_full_disk_under_the_log_stops_nothing(expor
         "debug",
         "--lame-duck-seconds",
         "3600",
+        "--drain-seconds",
+        "3600",
     ]
     with (
         Path("/dev/full").open("w") as full,
@@ -162,7 +164,7 @@ def test_two_servers_behind_one_client_survive_restarts_and_a_kill(start: Any) -
 
     def load() -> None:
         with SegHGANClient(target, retry=Retry(attempts=5)) as client:
-            while not stop.is_set():
+            while not stop.wait(0.02):
                 try:
                     client.analyze(FACE)
                     answered.append(1)

@@ -8,7 +8,9 @@ factors fit is measured on people of the validation split (`portrait.py --split 
 import argparse
 import hashlib
 import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,17 +28,26 @@ def main() -> None:
     parser.add_argument("--unproven", default="", help="Labels that were not shown to be obeyed, joined by commas.")
     given = parser.parse_args()
     factors = {label: float(factor) for label, _, factor in (one.partition("=") for one in given.factors)}
-    source = given.output if Path(given.model).is_dir() else checkpoint.path_of(given.model)
-    if Path(given.model).is_dir():
-        checkpoint.save(load_run(Path(given.model)), source, {})
-    facts = checkpoint.facts(source)
-    facts["model"]["unproven"] = [label for label in given.unproven.split(",") if label]
+    unproven = [label for label in given.unproven.split(",") if label]
+    facts, weights = read(given.model)
     labels = ModelConfig.from_stored(facts["model"]).space.labels
-    with np.load(source) as weights:
-        scaled = {name: calibrated(name, weights[name], labels, factors) for name in weights.files}
-    np.savez_compressed(given.output, **scaled)
+    if unknown := [label for label in (*factors, *unproven) if label not in labels]:
+        parser.error(f"labels must be among {', '.join(labels)}. Received: {', '.join(unknown)}")
+    np.savez_compressed(given.output, **{name: calibrated(name, w, labels, factors) for name, w in weights.items()})
+    facts["model"]["unproven"] = unproven
     facts |= {"sha256": hashlib.sha256(given.output.read_bytes()).hexdigest(), "calibration": factors}
     given.output.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def read(model: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return facts and weights of a run's folder, a packaged model or an .npz file; figures of the uncalibrated weights are left behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "weights.npz" if Path(model).is_dir() else checkpoint.path_of(model)
+        if Path(model).is_dir():
+            checkpoint.save(load_run(Path(model)), source, {})
+        with np.load(source) as weights:
+            found = {name: weights[name] for name in weights.files}
+        return {key: value for key, value in checkpoint.facts(source).items() if key != "figures"}, found
 
 
 def calibrated(name: str, weight: np.ndarray, labels: tuple[str, ...], factors: dict[str, float]) -> np.ndarray:

@@ -165,7 +165,7 @@ class Recorder(keras.callbacks.Callback):
                 self.report(f"warning: step {self.step}: {warning}")
             if self.settings.stop_on_warning:
                 self._stop(f"{warning} (step {self.step}; training.stop_on_warning is set)")
-        if self.leaving:
+        if self.leaving and self.step < self.settings.steps:
             self._leave()
 
     def _draw(self, values: dict[str, float]) -> None:

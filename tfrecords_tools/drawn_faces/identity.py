@@ -1,6 +1,6 @@
 """Who is drawn: the parameters of a face apart from its expression, and how they are sampled."""
 
-import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,82 +15,12 @@ HAIR = ((24, 20, 20), (48, 33, 25), (84, 55, 35), (122, 82, 48), (140, 66, 34), 
 IRIS = ((74, 46, 26), (96, 62, 32), (112, 96, 52), (84, 118, 78), (86, 122, 156), (112, 134, 148))
 
 
-@dataclasses.dataclass(frozen=True)
-class Faces:
-    """Parameters of N people as arrays whose first axis is N: shape (N,) or, for colours (sRGB 0..1), (N, 3).
+class Faces(SimpleNamespace):
+    """Parameters of N people, named as in `sample_faces`: arrays of shape (N,) or, for colours (sRGB 0..1), (N, 3).
 
     Lengths are fractions of the image's side; shape parameters without a unit are near 0, positive for "more".
     Example: `faces[2:4]`, `faces.take([0, 5])` and `len(faces)` work as on a list.
     """
-
-    skin: np.ndarray
-    blush: np.ndarray
-    freckles: np.ndarray
-    age: np.ndarray
-    face_width: np.ndarray
-    face_length: np.ndarray
-    jaw: np.ndarray
-    chin: np.ndarray
-    cheekbones: np.ndarray
-    forehead: np.ndarray
-    hair_style: np.ndarray
-    hair: np.ndarray
-    hair_volume: np.ndarray
-    hair_part: np.ndarray
-    hair_length: np.ndarray
-    brow_thickness: np.ndarray
-    brow_arch: np.ndarray
-    brow_height: np.ndarray
-    brow: np.ndarray
-    eye_size: np.ndarray
-    eye_distance: np.ndarray
-    eye_tilt: np.ndarray
-    eye_open: np.ndarray
-    lid_crease: np.ndarray
-    lashes: np.ndarray
-    iris: np.ndarray
-    iris_size: np.ndarray
-    gaze: np.ndarray
-    nose_length: np.ndarray
-    nose_width: np.ndarray
-    nose_tip: np.ndarray
-    nose_bridge: np.ndarray
-    mouth_width: np.ndarray
-    mouth_height: np.ndarray
-    upper_lip: np.ndarray
-    lower_lip: np.ndarray
-    cupid: np.ndarray
-    lips: np.ndarray
-    lip_gloss: np.ndarray
-    teeth: np.ndarray
-    ears: np.ndarray
-    beard: np.ndarray
-    moustache: np.ndarray
-    glasses: np.ndarray
-    glasses_colour: np.ndarray
-    hat: np.ndarray
-    hat_colour: np.ndarray
-    earring: np.ndarray
-    necklace: np.ndarray
-    metal: np.ndarray
-    collar: np.ndarray
-    cloth: np.ndarray
-    yaw: np.ndarray
-    pitch: np.ndarray
-    roll: np.ndarray
-    scale: np.ndarray
-    shift_x: np.ndarray
-    shift_y: np.ndarray
-    light_x: np.ndarray
-    light_y: np.ndarray
-    light_colour: np.ndarray
-    ambient: np.ndarray
-    background: np.ndarray
-    background_far: np.ndarray
-    background_angle: np.ndarray
-    blur: np.ndarray
-    noise: np.ndarray
-    seed: np.ndarray
 
     def __len__(self) -> int:
         return len(self.seed)
@@ -100,7 +30,7 @@ class Faces:
 
     def take(self, indices: Any) -> "Faces":
         """Return the faces at `indices` (a slice, a list or an integer array), in that order."""
-        return Faces(**{field.name: getattr(self, field.name)[indices] for field in dataclasses.fields(self)})
+        return Faces(**{name: values[indices] for name, values in vars(self).items()})
 
 
 def _colour(stops: Any, position: np.ndarray) -> np.ndarray:

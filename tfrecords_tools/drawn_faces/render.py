@@ -1,6 +1,5 @@
 """Draw faces: layers from back to front, light, then the camera."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,9 +32,8 @@ def draw_faces(faces: Faces, aus: np.ndarray, size: int = 64) -> tuple[np.ndarra
         raise ValueError(f"`size` must be at least 16. Received: {size}")
     images = np.empty((len(faces), size, size, 3), np.uint8)
     masks = np.empty((len(faces), size, size), np.uint8)
-    names = [field.name for field in dataclasses.fields(faces)]
-    rows = zip(*(getattr(faces, name).tolist() for name in names), strict=True)
-    for i, row in enumerate(rows):
+    names, columns = vars(faces).keys(), vars(faces).values()
+    for i, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
         face = SimpleNamespace(**dict(zip(names, row, strict=True)))
         images[i], masks[i] = _draw(face, aus[i], size)
     return images, masks

@@ -1,11 +1,12 @@
 """The command `seghgan data convert`; the readers' own options come from READERS."""
 
-import enum
 import shlex
 from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,52 +16,14 @@ from tfrecords_tools.readers import READERS, Option
 if TYPE_CHECKING:
     from rich.console import Console
 
-Dataset = enum.StrEnum("Dataset", list(READERS))  # type: ignore[misc]
-
-
+Dataset = StrEnum("Dataset", list(READERS))  # type: ignore[misc]
 AUTO = ", ".join(f"{reader.align} for {name}" for name, reader in READERS.items() if reader.align != "none")
 
-
-class Align(enum.StrEnum):
-    """How faces are brought to one frame."""
-
-    auto = "auto"
-    none = "none"
-    landmarks = "landmarks"
-    mtcnn = "mtcnn"
-
-
-class Faces(enum.StrEnum):
-    """What to do with several faces in a photo."""
-
-    largest = "largest"
-    all = "all"
-    error = "error"
-
-
-class OnError(enum.StrEnum):
-    """What to do with files that cannot be used."""
-
-    report = "report"
-    skip = "skip"
-    fail = "fail"
-
-
-class Runner(enum.StrEnum):
-    """Where the work is done."""
-
-    local = "local"
-    beam = "beam"
-
-
-class DrawnOn(enum.StrEnum):
-    """What was drawn on for photos that an EXIF tag turns."""
-
-    raw = "raw"
-    upright = "upright"
-
-
-PICTURES, EXPRESSIONS, SPLITS, WORK, ONE = "Pictures", "Expressions", "Splits and shards", "Work", "For one data set"
+pictures = partial(typer.Option, rich_help_panel="Pictures")
+expressions = partial(typer.Option, rich_help_panel="Expressions")
+splits = partial(typer.Option, rich_help_panel="Splits and shards")
+work = partial(typer.Option, rich_help_panel="Work")
+for_one = partial(typer.Option, rich_help_panel="For one data set")
 
 
 def with_reader_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -75,7 +38,7 @@ def with_reader_options(command: Callable[..., None]) -> Callable[..., None]:
     kept = [each for each in told.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
     for name, option in kinds.items():
         help_text = f"{', '.join(users[name])}: {option.help}"
-        kind = Annotated[option.kind | None, typer.Option(help=help_text, rich_help_panel=ONE)]  # type: ignore[name-defined]
+        kind = Annotated[option.kind | None, for_one(help=help_text)]  # type: ignore[name-defined]
         kept.append(Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind))
     command.__signature__ = told.replace(parameters=kept)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in kept}
@@ -96,113 +59,69 @@ def convert(
     source: Annotated[Path, typer.Argument(help="The data set's folder, as its owner ships it.", file_okay=False)],
     output: Annotated[Path, typer.Argument(help="Folder for the records; the same command again goes on in it.")],
     size: Annotated[
-        int | None,
-        typer.Option(
-            help="Side of the pictures in pixels; without it they stay as they are.", rich_help_panel=PICTURES
-        ),
+        int | None, pictures(help="Side of the pictures in pixels; without it they stay as they are.")
     ] = None,
     align: Annotated[
-        Align,
-        typer.Option(
+        Literal["auto", "none", "landmarks", "mtcnn"],
+        pictures(
             help="How faces come to CelebA-HQ's frame: by the data set's landmarks (mtcnn where it has none), by mtcnn, or not "
-            f"(central square). auto, where --size is given: {AUTO}; none for the others.",
-            rich_help_panel=PICTURES,
+            f"(central square). auto, where --size is given: {AUTO}; none for the others."
         ),
-    ] = Align.auto,
+    ] = "auto",
     faces: Annotated[
-        Faces, typer.Option(help="Several faces found by mtcnn: which to take.", rich_help_panel=PICTURES)
-    ] = Faces.largest,
-    margin: Annotated[
-        float, typer.Option(help="Widen the frame by this share of its side on each side.", rich_help_panel=PICTURES)
-    ] = 0.0,
-    jpeg_quality: Annotated[
-        int,
-        typer.Option(min=0, max=100, help="Of pictures that had to change; 0 writes PNG.", rich_help_panel=PICTURES),
-    ] = 95,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Larger photos are refused before they are decoded.", rich_help_panel=PICTURES)
-    ] = 64_000_000,
+        Literal["largest", "all", "error"], pictures(help="Several faces found by mtcnn: which to take.")
+    ] = "largest",
+    margin: Annotated[float, pictures(help="Widen the frame by this share of its side on each side.")] = 0.0,
+    jpeg_quality: Annotated[int, pictures(min=0, max=100, help="Of pictures that had to change; 0 writes PNG.")] = 95,
+    max_pixels: Annotated[int, pictures(min=1, help="Larger photos are refused before they are decoded.")] = 64_000_000,
     drawn_on: Annotated[
-        DrawnOn | None,
-        typer.Option(
-            help="Were masks and landmarks of photos that an EXIF tag turns drawn on the raw raster or the upright picture? Not said, such photos are rejected.",
-            rich_help_panel=PICTURES,
+        Literal["raw", "upright"] | None,
+        pictures(
+            help="Were masks and landmarks of photos that an EXIF tag turns drawn on the raw raster or the upright picture? Not said, such photos are rejected."
         ),
     ] = None,
     actions: Annotated[
-        Path | None,
-        typer.Option(help="OpenFace CSV, or a folder of them, to join by file name.", rich_help_panel=EXPRESSIONS),
+        Path | None, expressions(help="OpenFace CSV, or a folder of them, to join by file name.")
     ] = None,
     au: Annotated[
         list[str] | None,
-        typer.Option(
-            "--au",
-            help="Action units to take, as AU04,AU12; all the table has if not given.",
-            rich_help_panel=EXPRESSIONS,
-        ),
+        expressions("--au", help="Action units to take, as AU04,AU12; all the table has if not given."),
     ] = None,
     au_scale: Annotated[
-        int | None,
-        typer.Option(
-            help="Largest intensity in the table, 5 or 1; not given, it is checked to be 5.",
-            rich_help_panel=EXPRESSIONS,
-        ),
+        int | None, expressions(help="Largest intensity in the table, 5 or 1; not given, it is checked to be 5.")
     ] = None,
-    au_extractor: Annotated[
-        str,
-        typer.Option(help="What measured them, as 'OpenFace 2.2.0': kept with the data.", rich_help_panel=EXPRESSIONS),
-    ] = "",
-    min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Rows less certain than this say nothing.", rich_help_panel=EXPRESSIONS)
-    ] = 0.7,
+    au_extractor: Annotated[str, expressions(help="What measured them, as 'OpenFace 2.2.0': kept with the data.")] = "",
+    min_confidence: Annotated[float, expressions(min=0, max=1, help="Rows less certain than this say nothing.")] = 0.7,
     validation: Annotated[
         float | None,
-        typer.Option(
-            help="Fraction or number of photos, by whole subjects. 0.05 if the data set has no split of its own.",
-            rich_help_panel=SPLITS,
-        ),
+        splits(help="Fraction or number of photos, by whole subjects. 0.05 if the data set has no split of its own."),
     ] = None,
-    test: Annotated[float | None, typer.Option(help="As --validation.", rich_help_panel=SPLITS)] = None,
-    seed: Annotated[int, typer.Option(help="Decides the splits and the order of records.", rich_help_panel=SPLITS)] = 0,
-    shard_size: Annotated[int, typer.Option(min=1, help="Records a shard, at most.", rich_help_panel=SPLITS)] = 1024,
-    append: Annotated[
-        bool, typer.Option("--append", help="Add what a finished folder does not have.", rich_help_panel=SPLITS)
-    ] = False,
-    workers: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Processes; 0 takes every core. The records do not depend on it.", rich_help_panel=WORK
-        ),
-    ] = 0,
+    test: Annotated[float | None, splits(help="As --validation.")] = None,
+    seed: Annotated[int, splits(help="Decides the splits and the order of records.")] = 0,
+    shard_size: Annotated[int, splits(min=1, help="Records a shard, at most.")] = 1024,
+    append: Annotated[bool, splits("--append", help="Add what a finished folder does not have.")] = False,
+    workers: Annotated[int, work(min=0, help="Processes; 0 takes every core. The records do not depend on it.")] = 0,
     on_error: Annotated[
-        OnError,
-        typer.Option(
-            help="report: keep the good, list the bad in rejected.csv and here. skip: the same without the list here. fail: stop.",
-            rich_help_panel=WORK,
+        Literal["report", "skip", "fail"],
+        work(
+            help="report: keep the good, list the bad in rejected.csv and here. skip: the same without the list here. fail: stop."
         ),
-    ] = OnError.report,
-    runner: Annotated[
-        Runner, typer.Option(help="beam needs pip install 'seghgan-tf[beam]'.", rich_help_panel=WORK)
-    ] = Runner.local,
+    ] = "report",
+    runner: Annotated[Literal["local", "beam"], work(help="beam needs pip install 'seghgan-tf[beam]'.")] = "local",
     beam_args: Annotated[
         str,
-        typer.Option(
-            help="Apache Beam's pipeline options, in quotes, and ours: --mount=/mnt/faces=gs://faces for workers that see a bucket.",
-            rich_help_panel=WORK,
+        work(
+            help="Apache Beam's pipeline options, in quotes, and ours: --mount=/mnt/faces=gs://faces for workers that see a bucket."
         ),
     ] = "",
     shard: Annotated[
         str,
-        typer.Option(
-            help="I/N: make only this machine's share of the shards, as 0/8 of eight, in a folder of its own; merge joins them.",
-            rich_help_panel=WORK,
+        work(
+            help="I/N: make only this machine's share of the shards, as 0/8 of eight, in a folder of its own; merge joins them."
         ),
     ] = "0/1",
     min_kept: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="Fail where a smaller share of the photos could be used.", rich_help_panel=WORK
-        ),
+        float, work(min=0, max=1, help="Fail where a smaller share of the photos could be used.")
     ] = 0.1,
     **options: Any,
 ) -> None:
@@ -222,8 +141,8 @@ def convert(
     from tfrecords_tools.convert.run import convert as convert_dataset
     from tfrecords_tools.faces import Picturing
 
-    how = READERS[dataset.value].align if align is Align.auto and size else align.value.replace("auto", "none")
-    given = {name: getattr(value, "value", value) for name, value in options.items() if value}
+    how = READERS[dataset.value].align if align == "auto" and size else align.replace("auto", "none")
+    given = {name: value for name, value in options.items() if value}
     joined = None
     if actions is not None:
         units = tuple(unit.strip() for text in au or () for unit in text.split(","))
@@ -233,20 +152,20 @@ def convert(
     conversion = Conversion(
         dataset.value,
         str(source),
-        Picturing(size, how, faces.value, margin, max_pixels, jpeg_quality, drawn_on and drawn_on.value),
+        Picturing(size, how, faces, margin, max_pixels, jpeg_quality, drawn_on),
         given, joined, validation, test, seed, shard_size, shares(shard),
     )  # fmt: skip
     console = Console()
     try:
         with progress(console, "convert") as move:
             description = convert_dataset(
-                conversion, output, workers=workers or default_workers(), on_error=on_error.value, append=append, min_kept=min_kept,
-                beam_args=shlex.split(beam_args) if runner is Runner.beam else None, progress=move,
+                conversion, output, workers=workers or default_workers(), on_error=on_error, append=append, min_kept=min_kept,
+                beam_args=shlex.split(beam_args) if runner == "beam" else None, progress=move,
             )  # fmt: skip
     except KeyboardInterrupt:
         console.print("stopped; what is finished is kept, and the same command goes on")
         raise typer.Exit(130) from None
-    summarise(console, output, description, quiet=on_error is OnError.skip)
+    summarise(console, output, description, quiet=on_error == "skip")
 
 
 def summarise(console: "Console", output: Path, description: dict[str, Any], quiet: bool) -> None:

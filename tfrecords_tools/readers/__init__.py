@@ -1,11 +1,10 @@
 """One reader per dataset, each yielding photos, and what it cannot use, in the order its owner ships them."""
 
-import enum
 import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from tfrecords_tools.photo import Note, Photo, Reject
@@ -31,8 +30,7 @@ class Reader(NamedTuple):
     options: Mapping[str, Option] = MappingProxyType({})
 
 
-LabelOrder = enum.StrEnum("LabelOrder", ("g_mask", "bisenet"))
-LABEL_ORDER = {"label_order": Option(LabelOrder, "class order of prepared label maps.")}
+LABEL_ORDER = {"label_order": Option(Literal["g_mask", "bisenet"], "class order of prepared label maps.")}
 
 READERS = {
     "celebamask": Reader("tfrecords_tools.readers.celebamask:read_celebamask", options=LABEL_ORDER),

@@ -1,5 +1,6 @@
 """The local runner: shards shared out over processes that stop with their parent."""
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -45,7 +46,7 @@ def run_in_processes(
         more, waiting = iter(shards), set[Future[None]]()
         while True:
             room = itertools.islice(more, AHEAD * workers - len(waiting))
-            waiting |= {_submit(pool, _work, output, split, number, on_error) for split, number in room}
+            waiting |= {_submit(pool, _work, output, shard, on_error) for shard in room}
             if not waiting:
                 break
             finished, waiting = wait(waiting, timeout=0.25, return_when=FIRST_COMPLETED)
@@ -115,17 +116,30 @@ def map_in_processes(
 def _run_here(output: Path, shards: list[tuple[str, int]], on_error: str, total: int, progress: Any) -> None:
     done = 0
 
-    def tick(photos: int = 1) -> None:
+    def tick(photos: int) -> None:
         nonlocal done
         done += photos
         if progress is not None:
             progress(done, total)
 
-    for split, number in shards:
-        before = done
-        result = convert_shard(output, split, number, on_error, tick)
-        if done == before:
-            tick(result["photos"] + len(result["rejected"]))
+    for shard in shards:
+        _convert(output, shard, on_error, tick)
+
+
+def _convert(
+    output: Path, shard: tuple[str, int], on_error: str, tick: Callable[[int], None], stopped: Callable[[], bool] = lambda: False
+) -> None:  # fmt: skip
+    """Convert a shard; `tick` gets 1 after each photo, or all at once of a shard that was done before."""
+    ticked = False
+
+    def tick_one() -> None:
+        nonlocal ticked
+        ticked = True
+        tick(1)
+
+    result = convert_shard(output, *shard, on_error, tick_one, stopped)
+    if not ticked:
+        tick(result["photos"] + len(result["rejected"]))
 
 
 def _start_worker(count: Any, stop: Any) -> None:
@@ -141,26 +155,14 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _tick() -> None:
+def _tick(photos: int) -> None:
     with _Shared.count.get_lock():
-        _Shared.count.value += 1
+        _Shared.count.value += photos
 
 
-def _work(output: Path, split: str, number: int, on_error: str) -> None:
-    ticks = 0
-
-    def tick() -> None:
-        nonlocal ticks
-        ticks += 1
-        _tick()
-
-    try:
-        result = convert_shard(output, split, number, on_error, tick, _Shared.stop.is_set)
-    except Stopped:
-        return
-    if not ticks:  # it was done before
-        with _Shared.count.get_lock():
-            _Shared.count.value += result["photos"] + len(result["rejected"])
+def _work(output: Path, shard: tuple[str, int], on_error: str) -> None:
+    with contextlib.suppress(Stopped):
+        _convert(output, shard, on_error, _tick, _Shared.stop.is_set)
 
 
 def default_workers() -> int:

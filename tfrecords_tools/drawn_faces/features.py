@@ -51,16 +51,9 @@ def _lid(
 
 
 def _ball(
-    canvas: Canvas,
-    g: SimpleNamespace,
-    side: int,
-    window: tuple,
-    u: np.ndarray,
-    v: np.ndarray,
-    high: np.ndarray,
-    opening: np.ndarray,
-    kind: str,
-) -> None:
+    canvas: Canvas, g: SimpleNamespace, side: int, window: tuple, u: np.ndarray, v: np.ndarray, high: np.ndarray,
+    opening: np.ndarray, kind: str,
+) -> None:  # fmt: skip
     face = canvas.face
     gaze = 0.018 * face.gaze * side
     iu, iv = u - gaze, v + 0.0045
@@ -90,12 +83,8 @@ def brow(canvas: Canvas, g: SimpleNamespace, side: int) -> None:
     inner, outer = np.square(np.maximum(0.5 - 0.5 * t, 0)), np.square(np.maximum(0.5 + 0.5 * t, 0))
     curve = g.brow_y + g.brow_inner * inner + g.brow_outer * outer + g.brow_middle * (1 - t * t)
     curve += 0.006 - 0.016 * face.brow_arch * np.square(np.maximum(1 - np.square(t - 0.25), 0)) + 0.009 * outer
-    half = (
-        0.0105
-        * face.brow_thickness
-        * np.sqrt(np.maximum(1 - np.square(0.52 * t + 0.46), 0))
-        * np.clip((t + 1.12) * 6, 0, 1)
-    )
+    taper = np.sqrt(np.maximum(1 - np.square(0.52 * t + 0.46), 0))
+    half = 0.0105 * face.brow_thickness * taper * np.clip((t + 1.12) * 6, 0, 1)
     v = canvas.y[window] - curve
     hairs = 0.5 + 0.5 * np.sin(u * 900 - v * 500 * (0.6 + t) + 2 * np.sin(u * 210))
     cover = inside(np.maximum(np.abs(v) - half, (np.abs(t) - 1.06) * g.brow_half))
@@ -119,9 +108,8 @@ def nose(canvas: Canvas, g: SimpleNamespace) -> None:
         flank = dome((x - side * (0.026 + 0.01 * s)) / 0.026, (y - 0.03) / 0.12)
         canvas.darken(window, flank * 0.14)
         wing_x, wing_y = side * g.nose_half, g.wing_y
-        line, profile = stroke(
-            canvas, (wing_x * 0.93, wing_y - 0.022), (wing_x * 0.72, wing_y + 0.023), side * -0.012, 0.008
-        )
+        start, end = (wing_x * 0.93, wing_y - 0.022), (wing_x * 0.72, wing_y + 0.023)
+        line, profile = stroke(canvas, start, end, side * -0.012, 0.008)
         canvas.darken(line, (0.42 + 0.25 * a.AU09) * profile)
         hx, hy = side * 0.46 * g.nose_half, g.nose_y - 0.001 - 0.004 * face.nose_tip
         hole = dome((x - hx) / (0.36 * g.nose_half), (y - hy - side * 0.16 * (x - hx)) / 0.0115)
@@ -154,21 +142,13 @@ def mouth(canvas: Canvas, g: SimpleNamespace) -> None:
     lip = linear(face.lips)
     ridge = 1 - np.square((y - (top + inner_top) / 2) / (g.upper_lip * 0.6 + 1e-3))
     cover = inside(np.maximum(np.maximum(top - y, y - inner_top - 0.0015), beyond))
-    canvas.paint(
-        window, cover, lip * 0.86, "u_lip", gloss=0.25 * face.lip_gloss, flesh=0.7, slope=(t * 0.6, 0.35 - 0.2 * ridge)
-    )
+    slope = (t * 0.6, 0.35 - 0.2 * ridge)
+    canvas.paint(window, cover, lip * 0.86, "u_lip", gloss=0.25 * face.lip_gloss, flesh=0.7, slope=slope)
     belly = np.clip((y - inner_low) / (g.lower_lip * q + 4e-3), 0, 1)
     cover = inside(np.maximum(np.maximum(inner_low - 0.0015 - y, y - low), beyond))
     streaks = 1 + 0.05 * np.sin(x * 700 + 2 * np.sin(x * 90))
-    canvas.paint(
-        window,
-        cover,
-        lip * streaks,
-        "l_lip",
-        gloss=0.9 * face.lip_gloss,
-        flesh=0.7,
-        slope=(t * 0.7, 1.9 * (belly - 0.42) - 0.25),
-    )
+    slope = (t * 0.7, 1.9 * (belly - 0.42) - 0.25)
+    canvas.paint(window, cover, lip * streaks, "l_lip", gloss=0.9 * face.lip_gloss, flesh=0.7, slope=slope)
     wet = dome((x + 0.02 * np.sign(face.light_x)) / (0.5 * g.mouth_half), (belly - 0.36) / 0.3)
     canvas.paint(window, cover * wet * (0.16 + 0.3 * face.lip_gloss), np.minimum(lip * 1.7 + 0.1, 1))
     gap = inner_low - inner_top
@@ -187,12 +167,9 @@ def _cavity(
 ) -> None:  # fmt: skip
     face, a = canvas.face, g.a
     canvas.paint(window, cover, linear((0.3, 0.09, 0.1)), "mouth", gloss=0.05, slope=(0.0, 0.0), flesh=0.2, shade=1.0)
-    tongue = (
-        dome(x / (0.62 * g.mouth_half), (y - g.mouth_y - g.open_lower) / (0.55 * g.open_lower + 1e-3))
-        if a.AU26 > 0.1
-        else 0 * x
-    )
-    canvas.paint(window, cover * np.minimum(tongue * 1.6, 1) * a.AU26, linear((0.72, 0.33, 0.34)), gloss=0.3)
+    if a.AU26 > 0.1:
+        tongue = dome(x / (0.62 * g.mouth_half), (y - g.mouth_y - g.open_lower) / (0.55 * g.open_lower + 1e-3))
+        canvas.paint(window, cover * np.minimum(tongue * 1.6, 1) * a.AU26, linear((0.72, 0.33, 0.34)), gloss=0.3)
     ivory = linear((face.teeth, face.teeth * 0.98, face.teeth * 0.92))
     gaps = 1 - 0.3 * np.square(np.square(np.sin(x * 150 + 1.571)))
     edge = g.mouth_y - g.open_upper - g.raise_upper * 0.6 + 0.029
@@ -218,18 +195,9 @@ def beard(canvas: Canvas, cover: np.ndarray, g: SimpleNamespace) -> None:
     jaw = smooth(0.13, 0.24, y + 0.55 * np.maximum(np.abs(x) - 0.1, 0) + 0.02 * rough)
     bare = dome(x / (g.mouth_half + 0.03), (y - g.mouth_y - 0.4 * g.open_lower) / (0.062 + 0.6 * g.open_lower))
     chin = np.clip(jaw - 2.2 * bare, 0, 1) * face.beard
-    above = (
-        g.mouth_y
-        - g.upper_lip
-        - g.open_upper
-        - g.raise_upper
-        - 0.013
-        - 0.35 * np.abs(g.corner) * np.square(x / g.mouth_half)
-    )
-    strip = (
-        dome((y - above - 0.3 * x * x / 0.05) / 0.024)
-        * smooth(g.mouth_half + 0.03, g.mouth_half - 0.02, np.abs(x))
-        * face.moustache
-    )
+    lip_top = g.mouth_y - g.upper_lip - g.open_upper - g.raise_upper - 0.013
+    above = lip_top - 0.35 * np.abs(g.corner) * np.square(x / g.mouth_half)
+    reach = smooth(g.mouth_half + 0.03, g.mouth_half - 0.02, np.abs(x))
+    strip = dome((y - above - 0.3 * x * x / 0.05) / 0.024) * reach * face.moustache
     amount = np.maximum(chin, strip) * cover[window] * (0.72 + 0.28 * rough)
     canvas.paint(window, np.clip(amount, 0, 0.95), colour * (0.85 + 0.3 * rough), gloss=0.02)

@@ -58,16 +58,8 @@ def neck(canvas: Canvas, g: SimpleNamespace) -> None:
     half = 0.143 + 0.022 * face.jaw + 9 * np.square(np.maximum(y - 0.4, 0)) + 0.8 * np.square(np.maximum(0.4 - y, 0))
     cover = inside(np.maximum(np.abs(x) - half, 0.15 - y))
     t = x / half
-    canvas.paint(
-        window,
-        cover,
-        linear(face.skin) * 0.96,
-        "neck",
-        gloss=0.08,
-        flesh=1.0,
-        slope=(t * t * t * 2.2, 0.25 + 0 * t),
-        shade=1.0,
-    )
+    slope = (t * t * t * 2.2, 0.25 + 0 * t)
+    canvas.paint(window, cover, linear(face.skin) * 0.96, "neck", gloss=0.08, flesh=1.0, slope=slope, shade=1.0)
     for side in (-1, 1):
         tendon = np.maximum(1 - np.abs(x - side * (0.12 - 0.25 * (y - 0.35))) / 0.018, 0)
         canvas.darken(window, cover * tendon * (0.12 + 0.3 * g.a.AU20))
@@ -104,16 +96,8 @@ def ears(canvas: Canvas) -> None:
         cover = inside(field)
         fold = np.maximum(1 - np.abs(np.sqrt(field + 1) - 0.62) / 0.2, 0)
         colour = linear(face.skin) * linear((1.0, 0.93, 0.92)) * (1 - 0.4 * fold)
-        canvas.paint(
-            window,
-            cover,
-            colour,
-            "l_ear" if side > 0 else "r_ear",
-            gloss=0.1,
-            flesh=1.0,
-            slope=(u * side * 0.8, v * 0.3),
-            shade=1.0,
-        )
+        kind, slope = "l_ear" if side > 0 else "r_ear", (u * side * 0.8, v * 0.3)
+        canvas.paint(window, cover, colour, kind, gloss=0.1, flesh=1.0, slope=slope, shade=1.0)
 
 
 def hair_shape(canvas: Canvas) -> tuple[SimpleNamespace, np.ndarray, np.ndarray]:
@@ -149,16 +133,8 @@ def hair_layer(canvas: Canvas, cover: np.ndarray, strands: np.ndarray, dim: floa
     radius = np.sqrt(x * x + np.square(y + 0.02))
     shine = dome((radius - 0.33 - 0.02 * strands) / 0.07) * smooth(0.1, -0.2, y)
     colour = linear(face.hair) * (dim * (1 + 0.42 * strands)) + 0.012 * dim * shine
-    canvas.paint(
-        WHOLE,
-        cover,
-        colour * (1 + 0.9 * shine),
-        "hair",
-        gloss=0.16,
-        flesh=0.1,
-        slope=(x * 2.6 + 0.15 * strands, y * 1.5),
-        shade=1.0,
-    )
+    slope = (x * 2.6 + 0.15 * strands, y * 1.5)
+    canvas.paint(WHOLE, cover, colour * (1 + 0.9 * shine), "hair", gloss=0.16, flesh=0.1, slope=slope, shade=1.0)
 
 
 def hair_front(
@@ -170,9 +146,7 @@ def hair_front(
     line = -0.272 + face.forehead - 0.02 * (face.hair_style == HAIR_STYLES.index("receding"))
     t = x / (face.face_width - (0.022 if style.drop < 0.3 else 0.004))
     side = 1.0 if face.hair_part > 0 else -1.0
-    sweep = (
-        style.fringe * (1 - 0.35 * np.square(t - side * 0.3)) if style.fringe > 0.08 else style.fringe * (1 - side * t)
-    )
+    sweep = style.fringe * (1 - 0.35 * np.square(t - side * 0.3) if style.fringe > 0.08 else 1 - side * t)
     if style.fringe < 0:
         sweep = sweep - style.fringe * (np.abs(t) < 0.35) * (1 - np.square(t / 0.35))
     t2 = t * t
@@ -275,13 +249,5 @@ def jewels(canvas: Canvas) -> None:
     beads = 1.0 if face.necklace == 1 else 0.75 + 0.25 * np.cos(x * 210)
     cover = inside(np.maximum((np.abs(y - hang) - width * beads) / (1 + 2 * np.abs(x)), np.abs(x) - 0.165))
     canvas.darken(WHOLE, 0.35 * np.maximum(1 - np.abs(y - hang - 0.014) / 0.014, 0) * (np.abs(x) < 0.165))
-    canvas.paint(
-        WHOLE,
-        cover,
-        metal,
-        "neck_l",
-        gloss=0.8,
-        flesh=0.0,
-        slope=(x * 2 + 0.5 * np.sin(x * 210), (y - hang) * 50),
-        shade=1.0,
-    )
+    slope = (x * 2 + 0.5 * np.sin(x * 210), (y - hang) * 50)
+    canvas.paint(WHOLE, cover, metal, "neck_l", gloss=0.8, flesh=0.0, slope=slope, shade=1.0)

@@ -47,14 +47,9 @@ def stroke(
 
 
 def fold(
-    canvas: Canvas,
-    relief: np.ndarray,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    bend: float,
-    width: float,
+    canvas: Canvas, relief: np.ndarray, start: tuple[float, float], end: tuple[float, float], bend: float, width: float,
     depth: float,
-) -> None:
+) -> None:  # fmt: skip
     """Press a fold into the skin: a groove in the relief with a warm shadow in it."""
     if depth < 0.02:
         return
@@ -98,20 +93,10 @@ def _bones(canvas: Canvas, relief: np.ndarray, g: SimpleNamespace) -> None:
         lift, full = 0.022 * a.AU12 + 0.028 * a.AU06 + 0.01 * a.AU09, a.AU12 + 0.8 * a.AU06 + 0.3 * a.AU10
         bump(canvas, relief, s * 0.15, 0.085 - lift, 0.1, 0.085, 0.012 * (0.6 + face.cheekbones) + 0.022 * full)
         bump(canvas, relief, s * 0.8 * g.nose_half, g.wing_y, 0.027, 0.027, 0.017)
-        bump(
-            canvas,
-            relief,
-            s * (g.mouth_half + 0.02),
-            g.mouth_y + g.corner,
-            0.035,
-            0.035,
-            0.012 * (a.AU12 + a.AU14 + 0.6 * a.AU20),
-        )
-    canvas.darken(
-        *_hollow(
-            canvas, 0, g.mouth_y + g.open_lower + g.lower_lip + 0.02 + 0.6 * g.bow, 0.06, 0.02, 0.16 + 0.3 * a.AU17
-        )
-    )
+        pulled = 0.012 * (a.AU12 + a.AU14 + 0.6 * a.AU20)
+        bump(canvas, relief, s * (g.mouth_half + 0.02), g.mouth_y + g.corner, 0.035, 0.035, pulled)
+    below_lip = g.mouth_y + g.open_lower + g.lower_lip + 0.02 + 0.6 * g.bow
+    canvas.darken(*_hollow(canvas, 0, below_lip, 0.06, 0.02, 0.16 + 0.3 * a.AU17))
 
 
 def _hollow(canvas: Canvas, x: float, y: float, rx: float, ry: float, amount: float) -> tuple[Window, np.ndarray]:
@@ -190,8 +175,7 @@ def complexion(canvas: Canvas, cover: np.ndarray, g: SimpleNamespace) -> None:
         canvas.tint(window, cheek * cover[window] * amount, warm)
     if face.freckles > 0:
         rng = np.random.default_rng(int(face.seed) + 1)
-        for px, py, size in zip(
-            rng.normal(0, 0.1, 40), rng.normal(0.06, 0.035, 40), rng.uniform(0.004, 0.008, 40), strict=True
-        ):
+        columns = rng.normal(0, 0.1, 40), rng.normal(0.06, 0.035, 40), rng.uniform(0.004, 0.008, 40)
+        for px, py, size in zip(*columns, strict=True):
             window, freckle = spot(canvas, px, py, size, size)
             canvas.tint(window, freckle * cover[window] * face.freckles * 0.5, linear((0.75, 0.55, 0.42)))

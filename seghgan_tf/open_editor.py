@@ -13,33 +13,29 @@ if TYPE_CHECKING:
     from seghgan_tf.editing import Editor, Run
     from serving.client import SegHGANClient
 
-Export = Annotated[
-    Path | None, typer.Option("--export", help="Folder that `seghgan export` wrote; edits in this process.")
-]
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        help="A model that comes with the package (portrait-128 for photographs, drawn-64), or an .npz file of weights; what edits where neither --export nor --server is given."
-    ),
-]
-Server = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Edit over gRPC on a running server instead.")]
-Model = Annotated[str, typer.Option(help="Name of the model on the server.")]
-Space = Annotated[
-    str | None,
-    typer.Option(
-        help="Labels of a server's model that an earlier version exported: aus, emotions, va or AU04,AU12,..."
-    ),
-]
-
 
 @taking("about", asked)
 def open_editor(
     about: Callable[[], dict[str, Any]],
-    preset: Preset = None,
-    export_dir: Export = None,
-    server: Server = None,
-    model: Model = "seghgan",
-    space: Space = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="A model that comes with the package (portrait-128 for photographs, drawn-64), or an .npz file of weights; what edits where neither --export nor --server is given."
+        ),
+    ] = None,
+    export_dir: Annotated[
+        Path | None, typer.Option("--export", help="Folder that `seghgan export` wrote; edits in this process.")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Edit over gRPC on a running server instead.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "seghgan",
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Labels of a server's model that an earlier version exported: aus, emotions, va or AU04,AU12,..."
+        ),
+    ] = None,
 ) -> "Editor":
     """Return what edits: a packaged model where neither an export nor a server is named. Raises BadParameter for several."""
     if sum(one is not None for one in (preset, export_dir, server)) > 1:
@@ -64,11 +60,7 @@ def open_editor(
             f"--space must have the model's {served.expression_size} labels. Received: {expression.size}, {space}"
         )
     description = {"image_size": served.image_size, "regions": COLUMNS, "expression": expression.to_json()}
-    return Editor(
-        description,
-        calling(client),
-        finds_faces="locate" in served.signatures,
-    )
+    return Editor(description, calling(client), finds_faces="locate" in served.signatures)
 
 
 def calling(client: "SegHGANClient") -> "Run":

@@ -117,9 +117,7 @@ def _check(dataset: str, output: Path, taught: bool, size: int) -> None:
 
 
 def _check_kept(kept: int, rejected: Sequence[Reject], least: float) -> None:
-    reasons = Reasons()
-    for reject in rejected:
-        reasons.add(reject)
+    reasons = Reasons(rejected)
     if reasons.counts and (not kept or kept < least * (kept + reasons.counts.total())):
         raise too_few(kept, reasons.most())
 

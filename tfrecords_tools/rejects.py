@@ -5,7 +5,7 @@ import csv
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -18,9 +18,11 @@ REJECTED_FILE = "rejected.csv"
 class Reasons:
     """Counts rejects by reason, but for excluded ones, and keeps the first of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, rejects: Iterable[Reject] = ()) -> None:
         self.counts: Counter[str] = Counter()
         self._first: dict[str, Reject] = {}
+        for reject in rejects:
+            self.add(reject)
 
     def add(self, reject: Reject) -> None:
         """Take in a reject."""
@@ -31,9 +33,7 @@ class Reasons:
     def most(self) -> list[str]:
         """Return a line for each reason, the commonest first.
 
-        >>> reasons = Reasons()
-        >>> reasons.add(Reject("a.jpg", "empty_file", "0 bytes"))
-        >>> reasons.most()
+        >>> Reasons([Reject("a.jpg", "empty_file", "0 bytes")]).most()
         ['1 empty_file (a.jpg: 0 bytes)']
         """
         first = ((count, self._first[reason]) for reason, count in self.counts.most_common())
@@ -163,7 +163,5 @@ def most_frequent(reasons: Counter[str]) -> list[dict[str, Any]]:
     >>> most_frequent(Counter(too_small=1, empty_file=2))
     [{'reason': 'empty_file', 'count': 2}, {'reason': 'too_small', 'count': 1}]
     """
-    return [
-        {"reason": reason, "count": count}
-        for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
-    ]
+    ordered = sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
+    return [{"reason": reason, "count": count} for reason, count in ordered]

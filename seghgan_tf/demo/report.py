@@ -71,9 +71,8 @@ def _segmentation(run: Run) -> list[str]:
         [color_mask(mask) for mask in run.trials.masks[:few]],
     ]
     iou = run.figures["iou"]
-    table = report.table(
-        ("class", "IoU"), [(name, f"{value:.3f}") for name, value in sorted(iou.items(), key=lambda pair: -pair[1])]
-    )
+    best_first = sorted(iou.items(), key=lambda pair: -pair[1])
+    table = report.table(("class", "IoU"), [(name, f"{value:.3f}") for name, value in best_first])
     return [
         report.image(grid(rows), "Held-out people: photo, the model's segmentation, the true mask", 2),
         f"<p>Mean IoU over the {len(iou)} classes present {run.figures['miou']:.3f}. {_alone(run.figures)}</p>",
@@ -100,56 +99,38 @@ def _curves(run: Run) -> str:
         "cycle": ("cycle", "val_cycle"),
         "gradient norms on the segmenter": ("segmentation_gradient_norm", "gan_gradient_norm"),
     }
-    drawn = [
-        report.curve(
-            title, {name: [(line["step"], line[name]) for line in run.history if name in line] for name in names}
-        )
-        for title, names in pairs.items()
-    ]
-    return f'<div class="curves">{"".join(drawn)}</div>'
+    drawn = ""
+    for title, names in pairs.items():
+        lines = {name: [(line["step"], line[name]) for line in run.history if name in line] for name in names}
+        drawn += report.curve(title, lines)
+    return f'<div class="curves">{drawn}</div>'
 
 
 def _edits(run: Run) -> list[str]:
     column = int(ZOOM * (run.trials.photos.shape[1] + 2))
     each, larger = run.figures["per_expression"], run.figures[f"per_expression_{PHOTO_SIZE}"]
-    rows = [
-        (
-            f"{name} {AU_NAMES.get(name, '')}",
-            f"{f['error_ratio']:.3f}",
-            f"{larger[name]['error_ratio']:.3f}",
-            f"{f['outside_change']:.4f}",
-            f"{100 * f['changed']:.1f} %",
+    rows = []
+    for name, f in each.items():
+        ratios = f"{f['error_ratio']:.3f}", f"{larger[name]['error_ratio']:.3f}"
+        rows.append(
+            (f"{name} {AU_NAMES.get(name, '')}", *ratios, f"{f['outside_change']:.4f}", f"{100 * f['changed']:.1f} %")
         )
-        for name, f in each.items()
-    ]
-    size = run.trials.photos.shape[1]
-    heads = (
-        "unit at 3, or emotion",
-        f"error ratio at {size} px",
-        f"at {PHOTO_SIZE} px",
-        "change outside",
-        "pixels that truly change",
-    )
-    large = edit_rows(run.large, run.edited_large, 2, SHOWN_LARGE)
+    ratios = f"error ratio at {run.trials.photos.shape[1]} px", f"at {PHOTO_SIZE} px"
+    heads = ("unit at 3, or emotion", *ratios, "change outside", "pixels that truly change")
+    edits = grid(edit_rows(run.trials, run.edited, SHOWN_PEOPLE, SHOWN_AUS))
+    large = grid(edit_rows(run.large, run.edited_large, 2, SHOWN_LARGE))
+    large_heads, large_column = ("photo", *SHOWN_LARGE), round(0.6 * (PHOTO_SIZE + 2))
     attention = [
         [to_pixels(photo), *map(gray, run.look.attention[i])]
         for i, photo in enumerate(run.trials.photos[: len(run.look.labels)])
     ]
     return [
         "<p>Each person twice: edited over gRPC above, <b>drawn anew with that action unit below</b> (the truth).</p>",
-        report.image(
-            grid(edit_rows(run.trials, run.edited, SHOWN_PEOPLE, SHOWN_AUS)),
-            "Edits of held-out people, above the truth",
-            ZOOM,
-            ("photo", *SHOWN_AUS),
-            column,
-        ),
+        report.image(edits, "Edits of held-out people, above the truth", ZOOM, ("photo", *SHOWN_AUS), column),
         "<p>Error ratio: mean absolute error to the truth inside the pixels that truly change, edited over unedited photo; 0 is perfect, 1 is doing nothing.</p>",
         report.table(heads, rows),
         f"<p>The same fields applied to photos of {PHOTO_SIZE} px, above the truth:</p>",
-        report.image(
-            grid(large), f"Edits at {PHOTO_SIZE} px", 0.6, ("photo", *SHOWN_LARGE), round(0.6 * (PHOTO_SIZE + 2))
-        ),
+        report.image(large, f"Edits at {PHOTO_SIZE} px", 0.6, large_heads, large_column),
         "<h2>Attention</h2><p>White is kept from the photo, black is painted anew.</p>",
         report.image(grid(attention), "Attention of the edits", ZOOM, ("photo", *SHOWN_AUS), column),
     ]
@@ -158,25 +139,16 @@ def _edits(run: Run) -> list[str]:
 def write_report(path: Path, run: Run, limits: Mapping[str, tuple[str, float]]) -> None:
     """Write the report; it needs no other file."""
     figures, losses = run.figures, run.config.model.losses
-    reached = [
-        (
-            name,
-            f"{figures[name]:.3g}",
-            f"{relation} {limit:g}",
-            report.verdict(figures[name] >= limit if relation == ">=" else figures[name] <= limit),
-        )
-        for name, (relation, limit) in limits.items()
-    ]
-    way = (
-        "trained from nothing"
-        if figures["from_scratch"]
-        else f"{'continued from ' if figures['trained'] else ''}the checkpoint that comes with the package"
-    )
-    paired = (
-        f"The paired L1 to the true target is on (weight {losses.paired:g})."
-        if losses.paired
-        else "The paired L1 is off: purely adversarial."
-    )
+    reached = []
+    for name, (relation, limit) in limits.items():
+        passed = figures[name] >= limit if relation == ">=" else figures[name] <= limit
+        reached.append((name, f"{figures[name]:.3g}", f"{relation} {limit:g}", report.verdict(passed)))
+    way = f"{'continued from ' if figures['trained'] else ''}the checkpoint that comes with the package"
+    if figures["from_scratch"]:
+        way = "trained from nothing"
+    paired = "The paired L1 is off: purely adversarial."
+    if losses.paired:
+        paired = f"The paired L1 to the true target is on (weight {losses.paired:g})."
     parts = [
         f'<p class="soft">Faces drawn by the program, {run.config.model.image_size} px, {figures["steps"]} steps, {way}, seed {figures["seed"]}; '
         f"figures on {figures['people']} people never trained on. {paired}</p>",

@@ -84,32 +84,22 @@ def _pair(batch: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _fit(
-    judge: keras.Model,
-    one_hot: bool,
-    trained: tf.data.Dataset,
-    validation: tf.data.Dataset,
-    steps: int,
+    judge: keras.Model, one_hot: bool, trained: tf.data.Dataset, validation: tf.data.Dataset, steps: int,
     report: Callable[[str], None],
-) -> None:
+) -> None:  # fmt: skip
     """Train until it gets no better on the validation photos, and keep the best."""
     loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True) if one_hot else "mean_squared_error"
     judge.compile(optimizer=keras.optimizers.Adam(3e-4), loss=loss, jit_compile=False)
+
+    def tell(epoch: int, logs: Mapping[str, float]) -> None:
+        report(f"look {epoch + 1} of {LOOKS}: loss {logs['loss']:.4f}, on validation {logs['val_loss']:.4f}")
+
+    best = keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE, restore_best_weights=True)
+    callbacks = [best, keras.callbacks.LambdaCallback(on_epoch_end=tell)]
     judge.fit(
-        trained,
-        steps_per_epoch=-(-steps // LOOKS),
-        epochs=LOOKS,
-        shuffle=False,
-        verbose=0,
-        validation_data=validation,
-        callbacks=[
-            keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE, restore_best_weights=True),
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: report(
-                    f"look {epoch + 1} of {LOOKS}: loss {logs['loss']:.4f}, on validation {logs['val_loss']:.4f}"
-                )
-            ),
-        ],
-    )
+        trained, steps_per_epoch=-(-steps // LOOKS), epochs=LOOKS, shuffle=False, verbose=0, validation_data=validation,
+        callbacks=callbacks,
+    )  # fmt: skip
 
 
 def _write(judge: keras.Model, size: int, space: ExpressionSpace, output: Path) -> None:

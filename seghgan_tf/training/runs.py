@@ -75,15 +75,10 @@ def table(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
 def write_page(path: Path, runs: list[Run]) -> None:
     """Write the comparison and the curves of every figure as one HTML page."""
     heads, rows = table(runs)
-    curves = [
-        html.curve(
-            name,
-            {
-                run.name: [(line["step"], line[f"val_{name}"]) for line in run.history if f"val_{name}" in line]
-                for run in runs
-            },
-        )
-        for name in FIGURES
-        if any(run.last.get(f"val_{name}") for run in runs)
-    ]
-    html.write(path, "Runs", [html.table(heads, rows), f'<div class="curves">{"".join(curves)}</div>'])
+    curves = ""
+    for name in FIGURES:
+        key = f"val_{name}"
+        if any(run.last.get(key) for run in runs):
+            lines = {run.name: [(line["step"], line[key]) for line in run.history if key in line] for run in runs}
+            curves += html.curve(name, lines)
+    html.write(path, "Runs", [html.table(heads, rows), f'<div class="curves">{curves}</div>'])

@@ -1,5 +1,6 @@
 """Action units: OpenFace 2's CSV files, checked, kept on disk, and joined to photos by name."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -150,9 +151,8 @@ class Actions:
                 "`actions` must name the data set's photos. Received: a table none of whose rows does; "
                 f"its first is {_shown(example[0]) if example else 'missing'!r}"
             )
-        self.counts["rows without a photo"] = self._db.execute(
-            "SELECT count(*) FROM row WHERE photo IS NULL"
-        ).fetchone()[0]
+        unclaimed = self._db.execute("SELECT count(*) FROM row WHERE photo IS NULL")
+        self.counts["rows without a photo"] = unclaimed.fetchone()[0]
         yield from (Note(f"action units: {text}", count) for text, count in sorted(self.counts.items()))
 
     def _joined(self, photo: Photo) -> Photo | Reject:
@@ -233,13 +233,13 @@ def joined(
     entries: Iterable[Photo | Reject | Note], table: ActionTable, aside: Path
 ) -> Iterator[Photo | Reject | Note]:
     """Yield what a reader says with the action units of a table joined; its rows are kept in the folder `aside` meanwhile."""
-    actions = Actions(aside / "actions.sqlite")
+    database = aside / "actions.sqlite"
     try:
-        actions.load(table)
-        yield from actions.join(entries)
+        with contextlib.closing(Actions(database)) as actions:
+            actions.load(table)
+            yield from actions.join(entries)
     finally:
-        actions.close()
-        (aside / "actions.sqlite").unlink(missing_ok=True)
+        database.unlink(missing_ok=True)
 
 
 def _shown(key: str) -> str:

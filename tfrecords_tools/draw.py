@@ -157,11 +157,9 @@ def contact_sheet(path: Path, size: int, identities: int, seed: int) -> None:
             pen.text((column * size * (2 if with_masks else 1) + 3, top + 5), name, "black", font)
         for row in range(identities):
             images, masks = draw_faces(faces.take([row] * len(aus)), aus, size)
-            pictures = [
-                picture
-                for image, mask in zip(images, masks, strict=True)
-                for picture in ((image, color_mask(mask)) if with_masks else (image,))
-            ]
+            pictures = list(images)
+            if with_masks:
+                pictures = [each for pair in zip(images, color_mask(masks), strict=True) for each in pair]
             for column, picture in enumerate(pictures):
                 sheet.paste(Image.fromarray(picture), (column * size, top + band + row * size))
         top += band + size * identities

@@ -243,11 +243,9 @@ def _check_order(stored: Sequence[Mask], named: str) -> None:
     if share[named] >= LIKE or np.isnan(share[named]):
         return
     other = next((order for order in ORDERS if share[order] >= LIKE), None)
-    mend = (
-        f"they look like `--label-order {other}`"
-        if other
-        else "no order in use fits them (are left and right exchanged?)"
-    )
+    mend = "no order in use fits them (are left and right exchanged?)"
+    if other:
+        mend = f"they look like `--label-order {other}`"
     raise ValueError(
         f"`label-order` must be the order the masks were written in; {mend}. Received: {named}, by which the parts lie where "
         f"faces have them in only {share[named]:.0%} of the cases ({len(stored)} masks)"

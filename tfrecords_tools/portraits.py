@@ -70,14 +70,12 @@ def _framed(path: str, size: int) -> tuple[Image.Image, NDArray[np.float64]]:
 
 @functools.lru_cache(maxsize=8)
 def _portraits(neutral: str, smiling: str, size: int) -> tuple[Portrait, Portrait]:
-    (rest, matrix), (smile, _) = (
-        (np.asarray(image), at) for image, at in (_framed(neutral, size), _framed(smiling, size))
-    )
+    framed_rest, matrix = _framed(neutral, size)
+    rest, smile = np.asarray(framed_rest), np.asarray(_framed(smiling, size)[0])
     points = read_points(Path(neutral)) @ matrix[:, :2].T + matrix[:, 2]
     carried = carry_points(points, rest, smile)
-    masks = [
-        sharpen_hair(contour_mask(each, size), pixels, each) for each, pixels in ((points, rest), (carried, smile))
-    ]
+    pairs = ((rest, points), (smile, carried))
+    masks = [sharpen_hair(contour_mask(each, size), pixels, each) for pixels, each in pairs]
     return Portrait(rest, points, masks[0], {}), Portrait(smile, carried, masks[1], {})
 
 

@@ -64,13 +64,10 @@ def find_sitters(photos: Sequence[Photo]) -> list[Sitter]:
 def without_sitter(photos: Sequence[Photo], sitters: Sequence[Sitter]) -> list[Reject]:
     """Return why each photo that none of the sitters has was left out."""
     taken = {path for sitter in sitters for path in (sitter.neutral, sitter.smiling)}
+    lonely = "its person must have one neutral photo with landmarks and one smiling, both with measured units"
+    unmeasured = "the table of action units has none of it"
     return [
-        photo.reject(
-            Reason.PARTNER,
-            "its person must have one neutral photo with landmarks and one smiling, both with measured units",
-        )
-        if photo.aus is not None
-        else photo.reject(Reason.EXPRESSION, "the table of action units has none of it")
+        photo.reject(Reason.EXPRESSION, unmeasured) if photo.aus is None else photo.reject(Reason.PARTNER, lonely)
         for photo in photos
         if photo.path not in taken
     ]

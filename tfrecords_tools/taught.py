@@ -67,9 +67,8 @@ def lids(points: Points, size: int, shut: float, raised: float, lower: float = 0
         columns = np.arange(math.ceil(left) + 1, math.floor(right))
         up, low = _line(points, upper, columns), _line(points, under, columns)
         top = np.maximum(up - 0.2 * unit, _line(points, brow, columns) + 0.02 * unit)
-        for x, edge, floor, start in zip(
-            columns, up, np.maximum(low, up), np.minimum(top, up - 0.05 * unit), strict=True
-        ):
+        floors, starts = np.maximum(low, up), np.minimum(top, up - 0.05 * unit)
+        for x, edge, floor, start in zip(columns, up, floors, starts, strict=True):
             flow[0, :, x] = _column(flow[0, :, x], start, edge, floor, unit, (shut, raised, lower))
     return flow
 
@@ -114,9 +113,7 @@ def show(picture: NDArray[Any], flow: Flow, order: int = 1) -> NDArray[Any]:
     """Return a picture (H, W, C) or class ids (H, W; give `order` 0) seen through a flow."""
     if picture.ndim == 2:
         return map_coordinates(picture, flow, order=order, mode="nearest")
-    return np.stack(
-        [map_coordinates(picture[..., c], flow, order=order, mode="nearest") for c in range(picture.shape[2])], -1
-    )
+    return np.stack([show(picture[..., channel], flow, order) for channel in range(picture.shape[2])], -1)
 
 
 def after(first: Flow, second: Flow) -> Flow:

@@ -74,9 +74,8 @@ def validate(
     if exchanged.listed:
         warn(_told(exchanged))
     if seen and held < LIKE * seen:
-        found.add([
-            f"masks: parts lie where faces have them in only {held / seen:.0%} of the cases; is it another label order, or mirrored?"
-        ])  # fmt: skip
+        share = f"{held / seen:.0%} of the cases"
+        found.add([f"masks: parts lie where faces have them in only {share}; is it another label order, or mirrored?"])
     return [*problems, f"and {found.more} problems more"] if found.more else problems
 
 

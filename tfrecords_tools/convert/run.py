@@ -78,16 +78,13 @@ def convert(
     journal.mkdir(parents=True, exist_ok=True)
     with _alone(journal):
         _plan(conversion, output, existed, before, on_error == "fail")
-        plan = Plan(journal / PLAN)
-        try:
+        with contextlib.closing(Plan(journal / PLAN)) as plan:
             if beam_args is not None:
                 run_on_beam(output, plan, on_error, beam_args, progress)
             else:
                 run_in_processes(output, plan, plan.shards(), on_error, workers, progress)
             _check_kept(output, existed, plan, min_kept, on_error)
             description = _describe(output, plan, before, on_error)
-        finally:
-            plan.close()
         shutil.rmtree(journal)
     return description
 
@@ -123,10 +120,8 @@ def _check_kept(output: Path, existed: bool, plan: Plan, min_kept: float, on_err
 
     A share of several machines weighs what the reader rejected by its own part of all photos, as each of them does.
     """
-    reasons, files = Reasons(), []
+    reasons, files = Reasons(plan.rejects()), []
     already, machines = plan.about["already_there"], plan.about["request"]["share"][1]
-    for reject in plan.rejects():
-        reasons.add(reject)
     own, whole = plan.total() + already, sum(plan.about["photos"].values()) + already
     wanted = min_kept * (own * (whole + reasons.counts.total()) / whole)
     kept = own
@@ -177,9 +172,8 @@ def _planned(journal: Path, request: dict[str, Any], before: dict[str, Any] | No
     """Tell whether a plan for this request is there; another request's is an error."""
     if not (journal / PLAN).is_file():
         return False
-    plan = Plan(journal / PLAN)
-    about = plan.about
-    plan.close()
+    with contextlib.closing(Plan(journal / PLAN)) as plan:
+        about = plan.about
     if about["generation"] != _generation(before):  # that conversion was finished and only its journal left
         return False
     changed = [key for key, value in request.items() if about["request"].get(key) != value]
@@ -204,13 +198,9 @@ def _generation(before: dict[str, Any] | None) -> int:
 
 def _inputs(conversion: Conversion) -> str:
     """Return a digest of all that the reader says of the data set now."""
-    with tempfile.TemporaryDirectory() as scratch:
-        writer = PlanWriter(Path(scratch) / PLAN)
-        try:
-            writer.add(_entries(conversion, Path(scratch)), conversion.seed, False)
-            return writer.inputs()
-        finally:
-            writer.close()
+    with tempfile.TemporaryDirectory() as scratch, contextlib.closing(PlanWriter(Path(scratch) / PLAN)) as writer:
+        writer.add(_entries(conversion, Path(scratch)), conversion.seed, False)
+        return writer.inputs()
 
 
 def _entries(conversion: Conversion, aside: Path) -> Iterator[Photo | Reject | Note]:
@@ -220,17 +210,13 @@ def _entries(conversion: Conversion, aside: Path) -> Iterator[Photo | Reject | N
 
 def _make_plan(conversion: Conversion, output: Path, journal: Path, before: dict[str, Any] | None, fail: bool) -> None:
     """List the data set, join its action units and share its photos out."""
-    writer = PlanWriter(journal / PLAN)
-    try:
+    with contextlib.closing(PlanWriter(journal / PLAN)) as writer:
         for split in SPLITS if before is not None else ():
             for face in read_split(output, before or {}, split):
                 writer.add_known(face.image_id, face.subject_id or face.image_id, split, conversion.seed)
         writer.add(_entries(conversion, journal), conversion.seed, fail, conversion.picturing.takes_several)
-        writer.finish(
-            conversion, {"generation": _generation(before), "files": writer.accounts.count(Path(conversion.source))}
-        )
-    finally:
-        writer.close()
+        files = writer.accounts.count(Path(conversion.source))
+        writer.finish(conversion, {"generation": _generation(before), "files": files})
 
 
 def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error: str) -> dict[str, Any]:
@@ -238,10 +224,8 @@ def _describe(output: Path, plan: Plan, before: dict[str, Any] | None, on_error:
     told = before or {}
     shards = {split: list(split_of(told, split)["shards"]) for split in SPLITS}
     tallies = {split: tally_of(output, told, split) for split in SPLITS}
-    photos, first = (
-        plan.about["already_there"],
-        plan.about["request"]["share"][0] == 0,
-    )  # which tells what all machines list
+    photos = plan.about["already_there"]
+    first = plan.about["request"]["share"][0] == 0  # which tells what all machines list
     with open_rejects(output, output / JOURNAL) as rejects:
         kept = rejects.keep(output, told, plan.judges)
         for reject in plan.rejects() if first else ():

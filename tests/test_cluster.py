@@ -1,18 +1,19 @@
 """Two workers of a cluster, each a real process: they train the same weights, stop together, resume, and fall together."""
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 
+import keras
 import pytest
 
 from seghgan_tf.training import cluster
+from seghgan_tf.training import run as training
 from seghgan_tf.training.workdir import load_run, read_history
-from tests.conftest import ROOT, TINY
+from tests.test_training import changed, tiny_run
 from tfrecords_tools.draw import draw_dataset
 
 POD = {"JOB_COMPLETION_INDEX": "1", "SEGHGAN_WORKERS": "2", "SEGHGAN_WORKER_DNS": "train-{index}.train"}
@@ -59,75 +60,72 @@ def free_ports(count):
     return ports
 
 
-def start_workers(records, workdir, steps, segmenter_steps=0):
-    """Start two workers of one run, without local networks to save tracing; the chief is the first."""
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    settings = {name: value for name, value in TINY.items() if name != "image_size"}
-    settings |= {"segmenter_steps": segmenter_steps, "paired_steps": 0, "regions": "none"}
-    command = [
-        sys.executable, "-c", "from seghgan_tf.cli import main; main()", "train", "--config=drawn-64",
-        f"--workdir={workdir}", f"--expression={records}", "--set=training.batch_size=4",
-        f"--set=training.steps={steps}", "--set=training.evaluate_every=2", "--set=training.validation_batches=1",
-        *(f"--set=model.{name}={value}" for name, value in settings.items()),
-    ]  # fmt: skip
-    return [
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=os.environ | {"TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}})},
-        )
-        for i in range(2)
-    ]  # fmt: skip
+class Signalled(keras.callbacks.Callback):
+    """Sends its process a signal in the step that comes after `done` ones."""
+
+    def __init__(self, done, number):
+        super().__init__()
+        self.done, self.number = done, number
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.model.steps_done == self.done:
+            os.kill(os.getpid(), self.number)
 
 
-def finish(workers):
-    """Wait for both; return their outputs and exit statuses."""
+def work(config, folder, addresses, index, callbacks):
+    task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+    os.environ["TF_CONFIG"] = json.dumps(task)
     try:
-        return [worker.communicate(timeout=600)[0] for worker in workers], [worker.returncode for worker in workers]
+        training.train(config, folder, callbacks=callbacks)
+    except training.TrainingStopped as stopped:
+        sys.exit(stopped.exit_status)
+
+
+def statuses_of_two(config, folder, *callbacks):
+    """Train in two processes, the second with callbacks, and return their exit statuses; the chief is the first."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    workers = [
+        processes.Process(target=work, args=(config, folder, addresses, index, given))
+        for index, given in enumerate(((), callbacks))
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(600)
+        return [worker.exitcode for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
-            worker.wait()
+            worker.join()
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory):
+def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records") / "drawn"
     draw_dataset(folder, 16, 4, 4, 64, 3)
-    return folder
-
-
-def wait_for_history(workdir, workers):
-    deadline = time.monotonic() + 600
-    while (
-        not read_history(workdir) and time.monotonic() < deadline and all(worker.poll() is None for worker in workers)
-    ):
-        time.sleep(0.3)
+    short = {"training.batch_size": 4, "training.evaluate_every": 2, "training.validation_batches": 1}
+    return tiny_run(folder, **short, **{"model.segmenter_steps": 4, "training.steps": 6})
 
 
 @pytest.mark.slow
-def test_two_workers_train_stop_together_and_resume(records, tmp_path):
-    workdir = tmp_path / "run"
-    workers = start_workers(records, workdir, 100_000)
-    wait_for_history(workdir, workers)
-    for worker in workers:
-        worker.send_signal(signal.SIGTERM)
-    said, statuses = finish(workers)
-    assert statuses == [128 + signal.SIGTERM] * 2, said[0][-1500:] + said[1][-1500:]
-    stopped_at = load_run(workdir).steps_done
-    assert stopped_at >= read_history(workdir)[-1]["step"] >= 2
-    said, statuses = finish(start_workers(records, workdir, stopped_at + 2))
-    assert statuses == [0, 0], said[0][-1500:] + said[1][-1500:]
-    assert load_run(workdir).steps_done == stopped_at + 2
-    steps = [line["step"] for line in read_history(workdir)]
-    assert steps == sorted(set(steps)), "one worker alone writes the history"
+def test_two_workers_train_stop_together_and_resume(config, tmp_path):
+    stop = Signalled(2, signal.SIGTERM)  # of one worker alone
+    assert statuses_of_two(config, tmp_path, stop) == [128 + signal.SIGTERM] * 2
+    assert load_run(tmp_path).steps_done == 3
+    assert [line["step"] for line in read_history(tmp_path)] == [2]
+    assert statuses_of_two(config, tmp_path) == [0, 0]
+    assert load_run(tmp_path).steps_done == 6
+    assert [line["step"] for line in read_history(tmp_path)] == [2, 4, 6], "one worker alone writes the history"
 
 
 @pytest.mark.slow
-def test_when_a_worker_dies_the_other_ends_with_an_error(records, tmp_path):
-    workdir = tmp_path / "run"
-    workers = start_workers(records, workdir, 100_000, segmenter_steps=100_000)
-    wait_for_history(workdir, workers)
-    workers[1].kill()
-    said, statuses = finish(workers)
-    assert statuses[0] not in (0, None), said[0][-1500:]
-    assert load_run(workdir).steps_done >= 2
+def test_when_a_worker_dies_the_other_ends_with_an_error(config, tmp_path):
+    lone = changed(config, steps=4)
+    die = Signalled(3, signal.SIGKILL)  # once the chief has saved its second step
+    first, second = statuses_of_two(lone, tmp_path, die)
+    assert second == -signal.SIGKILL
+    assert first not in (0, None)
+    assert load_run(tmp_path).steps_done == 2

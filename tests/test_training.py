@@ -25,6 +25,7 @@ from seghgan_tf.regions import REGIONS
 from seghgan_tf.training import pretrained, runs, workdir
 from seghgan_tf.training import run as training
 from tests.conftest import ROOT, TINY
+from tests.tiny import TINIEST
 from tfrecords_tools.draw import draw_dataset
 
 
@@ -36,8 +37,8 @@ def records(tmp_path_factory):
 
 
 def tiny_run(records, **settings):
-    """The configuration of a short run of a tiny model, without local networks to save tracing."""
-    tiny = {"model." + name: value for name, value in TINY.items() if name != "image_size"} | {"model.regions": "none"}
+    """The configuration of a short run of a tiny model, without local networks and with one layer of a segmenter to save tracing."""
+    tiny = {f"model.{name}": value for name, value in TINIEST.items()} | {"model.regions": "none"}
     values = (
         tiny
         | {
@@ -361,7 +362,7 @@ def test_a_cache_set_against_what_the_run_had_is_told(records):
 
 
 def test_what_the_cache_takes_counts_validation_as_it_is_kept(records):
-    pixels = 64 * 64 * (2 * 3 + 3 + 1)  # a face and its true target; a photo and its mask
+    pixels = 32 * 32 * (2 * 3 + 3 + 1)  # a face and its true target; a photo and its mask
     assert training._decoded_size(tiny_run(records)) == 12 * pixels + 4 * 4 * pixels
     few = tiny_run(records, **{"training.validation_batches": 1, "data.photo_scale": 2})
     assert training._decoded_size(few) == 4 * 12 * pixels + 4 * 2 * pixels

@@ -12,6 +12,7 @@ import threading
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from seghgan_tf.export import float32_copy
 from seghgan_tf.training import run as training
@@ -31,18 +32,25 @@ def records(tmp_path_factory):
 
 
 def twenty_steps(records, **settings):
-    return tiny_run(
-        records,
-        **{"model.segmenter_steps": 0, "training.steps": 20, "training.evaluate_every": 10, "training.batch_size": 4},
-        **settings,
-    )
+    """The configuration of two steps of the segmenter and twenty of everything."""
+    stages = {"model.segmenter_steps": 2, "training.steps": 22, "training.evaluate_every": 10}
+    return tiny_run(records, **stages, **{"training.batch_size": 4}, **settings)
 
 
-def assert_learnt(folder):
-    first, last = workdir.read_history(folder)
-    assert (first["step"], last["step"]) == (10, 20)
+def begin(config, folder):
+    """Train the segmenter's own stage."""
+    assert training.train(changed(config, steps=2), folder).steps_done == 2
+
+
+def go_on(config, folder):
+    """Train everything, from what `begin` saved; returns the model."""
+    trained = training.train(config, folder)
+    assert trained.steps_done == 22
+    first, last = workdir.read_history(folder)[1:]
+    assert (first["step"], last["step"]) == (12, 22)
     for name in ("segmentation", "val_segmentation", "critic_expression"):
         assert last[name] < first[name], name
+    return trained
 
 
 @pytest.mark.slow
@@ -53,39 +61,38 @@ def assert_learnt(folder):
 )
 def test_it_learns_saves_and_resumes(records, tmp_path, settings):
     config = twenty_steps(records, **settings)
-    training.train(config, tmp_path)
-    assert_learnt(tmp_path)
-    resumed = training.resume(changed(config, steps=21), tmp_path)
-    assert resumed.steps_done == 20
+    begin(config, tmp_path)
+    trained = go_on(config, tmp_path)
+    resumed = training.resume(changed(config, steps=23), tmp_path)
+    assert resumed.steps_done == 22
+    for before, after in zip(trained.optimizer.variables, resumed.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(before, after, err_msg=before.path)
     assert resumed.generator.get_layer("full_conv").dtype_policy.name == config.model.precision
     assert float32_copy(resumed).generator.get_layer("full_conv").compute_dtype == "float32"
-    assert training.train(changed(config, steps=21), tmp_path).steps_done == 21
 
 
-IN_TWO_REPLICAS = """
-import sys
-from pathlib import Path
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from seghgan_tf.training import run, workdir
-config = workdir.Config.model_validate_json(sys.argv[1])
-with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-    print("step", run.train(config, Path(sys.argv[2])).steps_done)
-"""
+def in_two_replicas(train, config, folder):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        train(config, folder)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """How to start processes that have imported TensorFlow already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 @pytest.mark.slow
-def test_two_replicas_learn_save_and_resume(records, tmp_path):
-    for steps in (20, 21):
-        config = changed(twenty_steps(records), steps=steps)
-        done = subprocess.run(
-            [sys.executable, "-c", IN_TWO_REPLICAS, config.model_dump_json(), str(tmp_path)],
-            capture_output=True, text=True, cwd=ROOT, check=False,
-        )  # fmt: skip
-        assert done.stdout.endswith(f"step {steps}\n"), done.stderr[-3000:]
-        if steps == 20:
-            assert_learnt(tmp_path)
+def test_two_replicas_learn_save_and_resume(records, tmp_path, processes):
+    for train in (begin, go_on):
+        process = processes.Process(target=in_two_replicas, args=(train, twenty_steps(records), tmp_path))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
 
 
 UNEVEN = """
@@ -132,12 +139,10 @@ def train_until_killed(config, folder, steps, delay):
 
 
 @pytest.mark.slow
-def test_twenty_kills_leave_the_weights_and_the_history_of_a_run_that_was_left_alone(records, tmp_path):
+def test_twenty_kills_leave_the_weights_and_the_history_of_a_run_that_was_left_alone(records, tmp_path, processes):
     settings = {"model.segmenter_steps": 90, "training.steps": 96, "training.evaluate_every": 3}
-    config = tiny_run(records, **settings)
+    config = tiny_run(records, **settings, **{"model.segmenter": "unet", "model.image_size": 64})
     chance = random.Random(SEED)
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([__name__])
     for _ in range(20):
         arguments = (config, tmp_path / "killed", chance.randint(1, 8), chance.uniform(0.0, 0.2))
         process = processes.Process(target=train_until_killed, args=arguments)

@@ -116,5 +116,5 @@ def test_tensorflow_starts_in_silence_unless_asked():
         )
         for words in (["--debug"], [])
     )
-    assert "oneDNN" in loud.stderr
+    assert "absl::InitializeLog()" in loud.stderr, "which lines follow depends on the processor"
     assert quiet.stderr == ""

@@ -25,7 +25,7 @@ class State(IntEnum):
 
 
 class VersionStatus(NamedTuple):
-    """What a status call tells of a version; `code` is OK unless loading failed."""
+    """What a status call tells of a version; `code` is OK unless the last load failed."""
 
     version: int
     state: State

@@ -80,7 +80,7 @@ class Models:
                 chosen.handles -= 1
                 ends = not chosen.handles and chosen.state is State.UNLOADING
             if ends:  # in a thread of its own: no call waits for the memory of another version
-                threading.Thread(target=self._end, args=(name, chosen), name="unload").start()
+                threading.Thread(target=self._end_apart, args=(name, chosen), name="unload").start()
 
     def _choose(self, name: str, version: int | None, label: str | None) -> Version:
         if not name:
@@ -180,7 +180,7 @@ class Models:
             self._tell(name, version)
         if not version.due(folder):
             return
-        self._set(name, version, State.LOADING)
+        self._set(name, version, State.LOADING, error=version.error)  # told until a load succeeds
         try:
             servable = self._load(name, version.number, folder)
         except Exception as error:  # a model is foreign matter: whatever it raises, the others are served
@@ -200,7 +200,7 @@ class Models:
         self._tell(name, version)
 
     def _tell(self, name: str, version: Version) -> None:
-        level = logging.ERROR if version.error else logging.INFO
+        level = logging.ERROR if version.error and version.state is State.END else logging.INFO
         fields = {"model": name, "version": version.number, "state": version.state.name, "error": version.error}
         logger.log(level, "version", extra={"fields": fields})
         self._changed()
@@ -227,13 +227,22 @@ class Models:
         self._tell(name, version)
         servable.close()
         del servable
-        self._forget(name)
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 
+    def _end_apart(self, name: str, version: Version) -> None:
+        self._end(name, version)
+        if self._polling.acquire(
+            blocking=False
+        ):  # else the next poll forgets; what one loads must not be dropped under it
+            try:
+                self._forget(name)
+            finally:
+                self._polling.release()
+
     def _forget(self, name: str) -> None:
-        """Drop what has ended of a model that is configured no more."""
+        """Drop what has ended of a model that is configured no more; only whoever polls may call it."""
         with self._lock:
             if name not in self._configs and name in self._versions:
                 self._versions[name] = {number: one for number, one in self._versions[name].items() if one.loaded}

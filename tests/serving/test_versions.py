@@ -491,3 +491,58 @@ def test_allowed_clients_reload_over_grpc(run_server: Any, export: Path) -> None
         assert reload(request, timeout=20).status.error_code == 0
         with pytest.raises(ServingError, match=r"Latest\(seghgan\)"):
             edit(engine)
+
+
+def test_a_failure_is_told_until_a_load_succeeds(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    told = []
+
+    def load(_name: str, _number: int, _folder: Path) -> Any:
+        told.extend((one.state.name, one.message) for one in models.versions("seghgan"))
+        if len(told) < 3:
+            raise ValueError("broken")
+        return object()
+
+    models = Models({"seghgan": ServedModel("seghgan", tmp_path)}, load, retry_seconds=0.0)
+    for _ in range(3):
+        models.poll()
+    assert told == [("LOADING", ""), ("LOADING", "broken"), ("LOADING", "broken")]
+    assert [(one.state.name, one.message) for one in models.versions("seghgan")] == [("AVAILABLE", "")]
+
+
+def test_a_version_that_loads_while_its_model_is_taken_out_and_another_ends_is_unloaded(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+    served = ServedModel("seghgan", tmp_path, versions=(1,))
+    begun, go, closed = threading.Event(), threading.Event(), []
+
+    class Loaded:
+        def __init__(self, number: int) -> None:
+            self.close = lambda: closed.append(number)
+
+    def load(_name: str, number: int, _folder: Path) -> Any:
+        if number == 3:
+            begun.set()
+            if not go.wait(60):
+                raise TimeoutError("the end of version 1")
+        return Loaded(number)
+
+    models = Models({"seghgan": served}, load)
+    models.poll()
+    with models.use("seghgan"):
+        models.reconfigure({"seghgan": served._replace(versions=(2,))})
+        (tmp_path / "3").mkdir()
+        changes = [
+            threading.Thread(target=models.reconfigure, args=(configs,))
+            for configs in ({"seghgan": served._replace(versions=(2, 3))}, {})
+        ]
+        changes[0].start()
+        assert begun.wait(60)
+        changes[1].start()
+        wait_for(lambda: not models.names)
+    wait_for(lambda: closed == [1] and not any(one.name == "unload" for one in threading.enumerate()))
+    go.set()
+    for change in changes:
+        change.join(60)
+    assert sorted(closed) == [1, 2, 3]
+    assert models.versions("seghgan") == []

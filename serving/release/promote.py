@@ -28,8 +28,8 @@ MANAGER = "seghgan-promote"
 """Who owns the key in the API server's books; whoever applies manifests has another name and owns other fields."""
 LOADED = 2
 """Versions that a server has memory for at once."""
-PATIENCE = 120.0
-"""Seconds that a server may go on telling of a failed load: as long as an earlier change may take to reach it, four tries."""
+PATIENCE = 180.0
+"""Seconds that a server may go on telling of a failed load: an earlier change has reached it and the alert SegHGANVersionFailed fires."""
 
 
 class Store(Protocol):

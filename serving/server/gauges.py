@@ -19,7 +19,8 @@ def gauges(engine: "Engine") -> Iterator[Metric]:
         ("seghgan_limit", "Requests that may run at once now.", engine.admission.limit.now),
         ("seghgan_waiting", "Requests that wait for a place.", engine.admission.queued),
         ("seghgan_ready", "1 while every model and label answers.", engine.ready()),
-        ("seghgan_photo_bytes", "Memory that requests hold while they are read and photos edited.", engine.memory.held),
+        ("seghgan_held_bytes", "Memory that requests hold while they are read and photos edited.", engine.memory.held),
+        ("seghgan_waiting_for_memory", "Requests that wait for memory.", engine.memory.waiting),
         ("seghgan_watching", watching, engine.watcher.alive),
     ):
         yield gauge(name, text, [], [((), float(value))])

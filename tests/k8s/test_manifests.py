@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from k8s.checks import problems
 from k8s.checks.ownership import KEY, MODELS, created_once, fields
 from k8s.checks.resources import flags, of_kind, pod_specs, servers
 from k8s.validate import K8S, TARGETS, VERSIONS, schema_problems
 from seghgan_tf.photos import MAX_PIXELS
+from serving.release.promote import PATIENCE
 from serving.server.binary import IMAGE
 from serving.server.memory import edit_bytes
 from serving.server.settings import CONFIG
@@ -25,6 +27,16 @@ def test_a_target_builds_fits_and_agrees(built, target):
     assert resources
     assert schema_problems(resources, (VERSIONS[0], VERSIONS[-1])) == []
     assert problems(resources) == []
+
+
+def test_a_promotion_waits_until_the_alert_of_a_version_that_does_not_load_has_fired():
+    monitoring = K8S / "components" / "monitoring"
+    (group,) = yaml.safe_load((monitoring / "prometheusrule.yaml").read_text())["spec"]["groups"]
+    (alert,) = (rule for rule in group["rules"] if rule.get("alert") == "SegHGANVersionFailed")
+    (scraped,) = yaml.safe_load((monitoring / "servicemonitor.yaml").read_text())["spec"]["endpoints"]
+    seconds = {"s": 1, "m": 60}
+    waits = [int(one[:-1]) * seconds[one[-1]] for one in (scraped["interval"], group["interval"], alert["for"])]
+    assert sum(waits) <= PATIENCE
 
 
 def test_validation_looks_at_every_overlay():

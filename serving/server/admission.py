@@ -191,6 +191,11 @@ def late() -> ServingError:
     return ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the request could run.")
 
 
+def cancelled() -> ServingError:
+    """Return the error of a request for which nobody waits any more."""
+    return ServingError(grpc.StatusCode.CANCELLED, "The caller is gone.")
+
+
 class Reading:
     """Lets `most` requests send their messages at once, each for at most `seconds`.
 

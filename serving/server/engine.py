@@ -26,7 +26,7 @@ import grpc
 import numpy as np
 
 from seghgan_tf import __version__, machine
-from serving.server.admission import Admission, Limit, Reading, check_pictures, late
+from serving.server.admission import Admission, Limit, Reading, cancelled, check_pictures, late
 from serving.server.batching import Batching, read_batching
 from serving.server.errors import ServingError
 from serving.server.gauges import gauges
@@ -173,7 +173,7 @@ class Engine:
 
         All are called in the thread that runs the graph, so that a request takes nothing before it is let in. `weight` tells
         what bytes `question` and its inputs take until they are arrays; `question` waits until there is room for them. Whoever
-        is cancelled leaves its place in the queue; a graph that runs already is not interrupted. `deadline` is on
+        is cancelled leaves the queues for a place and for memory; a graph that runs already is not interrupted. `deadline` is on
         `time.monotonic`'s clock.
         """
         start = time.monotonic()
@@ -188,7 +188,7 @@ class Engine:
 
         def run() -> T:
             with contextlib.ExitStack() as read:
-                read.enter_context(self.memory.hold(weight(), deadline))
+                read.enter_context(self.memory.hold(weight(), deadline, lambda: progress.gone))
                 return pack(self._answer(question(), progress, deadline, few, read))
 
         running = loop.run_in_executor(self._pool, run)
@@ -210,6 +210,7 @@ class Engine:
             return await asyncio.shield(running)
         finally:
             progress.gone = True
+            self.memory.wake()
 
     def _answer(
         self, asked: Question, progress: _Progress, deadline: float | None, few: bool, read: contextlib.ExitStack
@@ -224,11 +225,11 @@ class Engine:
             if not self.settings.strict_compatibility:
                 check_pictures(endpoint.signature, inputs, servable.manifest["model"])
             progress.examples = len(next(iter(inputs.values())))
-            with self.memory.hold(photo_bytes(endpoint.signature, inputs), deadline):
+            with self.memory.hold(photo_bytes(endpoint.signature, inputs), deadline, lambda: progress.gone):
                 if deadline is not None and time.monotonic() >= deadline:
                     raise late()
                 if progress.gone:
-                    raise ServingError(grpc.StatusCode.CANCELLED, "The caller is gone.")
+                    raise cancelled()
                 self.runs, progress.ran = self.runs + 1, True
                 outputs = endpoint.run(inputs, alone=few)
             chosen = asked.output_filter or outputs

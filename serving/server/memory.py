@@ -4,12 +4,12 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from seghgan_tf import photos
-from serving.server.admission import late
+from serving.server.admission import cancelled, late
 from serving.server.errors import invalid
 from serving.signature import Signature
 
@@ -32,10 +32,11 @@ class Memory:
         return len(self._queue)
 
     @contextlib.contextmanager
-    def hold(self, count: int, deadline: float | None) -> Iterator[None]:
+    def hold(self, count: int, deadline: float | None, gone: Callable[[], bool] = lambda: False) -> Iterator[None]:
         """Hold `count` bytes while the block runs, once there is room; whoever holds none waits for nobody.
 
-        INVALID_ARGUMENT where there never is, DEADLINE_EXCEEDED where there is none in time.
+        INVALID_ARGUMENT where there never is, DEADLINE_EXCEEDED where there is none in time, CANCELLED once `gone` holds,
+        which is asked again at every `wake`.
         """
         if count > self.most:
             raise invalid(
@@ -43,7 +44,7 @@ class Memory:
                 f"down. Received: one that takes {count} bytes"
             )
         if count:
-            self._take(count, deadline)
+            self._take(count, deadline, gone)
         try:
             yield
         finally:
@@ -51,14 +52,23 @@ class Memory:
                 self.held -= count
                 self._change.notify_all()
 
-    def _take(self, count: int, deadline: float | None) -> None:
+    def wake(self) -> None:
+        """Let whoever waits see whether its caller is gone."""
+        with self._change:
+            self._change.notify_all()
+
+    def _take(self, count: int, deadline: float | None, gone: Callable[[], bool]) -> None:
         turn = object()
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         with self._change:
             self._queue.append(turn)
             try:
-                if not self._change.wait_for(lambda: self._queue[0] is turn and self.held + count <= self.most, left):
+                if not self._change.wait_for(
+                    lambda: gone() or (self._queue[0] is turn and self.held + count <= self.most), left
+                ):
                     raise late()
+                if gone():
+                    raise cancelled()
                 self.held += count
             finally:
                 self._queue.remove(turn)

@@ -178,7 +178,9 @@ class Rest:
             return rest_json.weight(body, self.most_values)
 
         def question() -> Question:
+            nonlocal body
             document.update(rest_json.parse(body))
+            body = b""  # the document has it all
             key = rest_json.signature_name(document)
 
             def inputs(signature: Signature) -> dict[str, np.ndarray]:
@@ -210,7 +212,9 @@ class Rest:
         coding = request.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", "gzip"):
             raise invalid(f"Content-Encoding must be gzip or identity. Received: {coding[:60]}")
-        too_large = invalid(f"A request's body may have at most {self.body_bytes} bytes; send fewer images.")
+        too_large = invalid(
+            f"A request's body may have at most {self.body_bytes} bytes; send fewer images at once or a smaller photo."
+        )
         length = request.headers.get("content-length", "0")
         if length.isdigit() and int(length) > self.body_bytes:
             raise too_large

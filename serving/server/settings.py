@@ -108,6 +108,11 @@ class Settings:
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ValueError(f"`log_level` must be debug, info, warning or error. Received: {self.log_level!r}")
 
+    @property
+    def has_certificate(self) -> bool:
+        """Whether the server shows a certificate, so that it speaks TLS."""
+        return self.tls_key is not None or self.ssl_config_file is not None
+
     @functools.cached_property
     def checks_clients(self) -> bool:
         """Whether clients have to show certificates, which they cannot over REST; ValueError or OSError for an unusable file."""

@@ -64,7 +64,7 @@ class _Watched:
 
 def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     """Return the server's credentials, None where it speaks plain text; ValueError or OSError for unusable files."""
-    if settings.tls_key is None and settings.ssl_config_file is None:
+    if not settings.has_certificate:
         return None
     watched = _Watched(settings, _configuration)
     return grpc.dynamic_ssl_server_credentials(
@@ -78,7 +78,7 @@ def https(settings: Settings) -> Callable[..., ssl.SSLContext] | None:
     It is plain without certificates, and always in TensorFlow Serving, so with `strict_compatibility` too.
     Clients need no certificate of their own, so that probes and Prometheus can ask. Raises ValueError for unusable files.
     """
-    if settings.strict_compatibility or (settings.tls_key is None and settings.ssl_config_file is None):
+    if settings.strict_compatibility or not settings.has_certificate:
         return None
     watched = _Watched(settings, _context)
     listener = _context(watched.pem)

@@ -18,9 +18,12 @@ from PIL import Image
 
 from serving.client import SegHGANClient
 from serving.client.errors import InvalidRequest
+from serving.server import rest_json
 from serving.server.engine import Engine, Question
 from serving.server.errors import ServingError
 from serving.server.memory import Memory, edit_bytes
+from serving.server.rest_routes import Rest
+from serving.server.servable import Endpoint
 from serving.signature import message_bytes
 
 
@@ -90,6 +93,60 @@ def test_a_deadline_that_passes_while_others_hold_the_memory_is_no_error_of_the_
     assert 'seghgan_shed_total{code="DEADLINE_EXCEEDED",protocol="grpc"} 1.0' in text
     counts = [line for line in text.splitlines() if "request_count{" in line]
     assert counts == [':tensorflow:serving:request_count{model_name="seghgan",status="OK"} 1.0']
+
+
+def test_a_caller_that_is_gone_leaves_the_queue_for_memory_and_its_place(
+    run_server: Callable[..., Any], export: Path
+) -> None:
+    asked = Question("seghgan", lambda _: {"image": np.zeros((1, 32, 32, 3), np.float32)}, "analyze")
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    async def come_and_go(engine: Engine) -> None:
+        call = asyncio.ensure_future(engine.predict(lambda: asked, lambda given: given, weight=lambda: 1))
+        await until(lambda: engine.memory.waiting == 1)
+        call.cancel()
+        await until(lambda: engine.memory.waiting == engine.admission.inside == 0)
+
+    with run_server(model_dir=export) as (engine, _):
+        with engine.memory.hold(engine.memory.most, None):
+            asyncio.run(come_and_go(engine))
+        assert engine.runs == 0
+        assert 'seghgan_shed_total{code="CANCELLED",protocol="grpc"} 1.0' in engine.metrics.render().decode()
+
+
+def test_the_body_of_a_rest_request_is_let_go_before_its_model_runs(
+    run_server: Callable[..., Any], rest_ports: dict[str, int], export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = threading.Event()
+    seen = []
+
+    class Body(bytes):
+        def __del__(self) -> None:
+            gone.set()
+
+    async def read(rest: Rest, request: Any) -> tuple[bytes, bool]:
+        body, zipped = await whole(rest, request)
+        return Body(body), zipped
+
+    def run(endpoint: Endpoint, *given: Any, **named: Any) -> Any:
+        seen.append(gone.is_set())
+        return runs(endpoint, *given, **named)
+
+    whole, parse, runs = Rest._body, rest_json.parse, Endpoint.run
+    with run_server(model_dir=export) as (_, address):
+        monkeypatch.setattr(Rest, "_body", read)
+        monkeypatch.setattr(rest_json, "parse", lambda body: parse(bytes(body)))
+        monkeypatch.setattr(Endpoint, "run", run)
+        picture = {"signature_name": "analyze", "instances": np.zeros((1, 32, 32, 3)).tolist()}
+        connection = http.client.HTTPConnection("127.0.0.1", rest_ports[address], timeout=60)
+        connection.request("POST", "/v1/models/seghgan:predict", json.dumps(picture))
+        assert connection.getresponse().status == 200
+        connection.close()
+    assert seen == [True]
 
 
 def test_json_is_not_read_before_there_is_memory_for_what_it_holds(

@@ -131,7 +131,7 @@ def test_every_scenario_is_offered():
 )
 def test_a_rolling_restart_and_a_broken_image_lose_no_call(tmp_path):
     output = tmp_path / "results.json"
-    scale = ["--scale", "0.05", "--seconds", "2", "--replicas", "2"]
+    scale = ["--scale", "0.05", "--seconds", "1", "--replicas", "1"]
     start = time.monotonic()
     ran = subprocess.run(
         [

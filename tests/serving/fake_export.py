@@ -172,9 +172,10 @@ def write_export(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("export", type=Path)
-    parser.add_argument("--version", type=int, default=1)
+    parser.add_argument("--version", type=int, nargs="+", default=[1])
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--strength", type=float, default=0.5)
+    parser.add_argument("--strength", type=float, nargs="+", default=[0.5], help="of each version")
     parser.add_argument("--layers", type=int, default=0)
     arguments = parser.parse_args()
-    write_export(arguments.export, arguments.version, arguments.strength, arguments.size, arguments.layers)
+    for number, strength in zip(arguments.version, arguments.strength, strict=True):
+        write_export(arguments.export, number, strength, arguments.size, arguments.layers)

@@ -1,5 +1,6 @@
 """The server as a process: it tells its ports, drains at SIGTERM, survives its neighbours' deaths, and explains itself."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -9,14 +10,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import grpc
 import numpy as np
 import pytest
 from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from nursery import Child, Nursery
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 from typer.testing import CliRunner
 
@@ -29,15 +32,21 @@ from serving.server.settings import CONFIG, Settings
 FACE = np.zeros((32, 32, 3), np.uint8)
 
 
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()
+
+
 class Process:
     """A server process; `port` is the gRPC port."""
 
-    def __init__(self, export: Path, folder: Path, *flags: str, port: int = 0) -> None:
+    def __init__(self, nursery: Nursery, export: Path, folder: Path, *flags: str, port: int = 0) -> None:
         self.port_file = folder / f"ports-{time.monotonic_ns()}.json"
-        command = [sys.executable, "-m", "serving.server", "--model-dir", str(export), "--grpc-port", str(port)]
-        command += ["--rest-port", "none", "--port-file", str(self.port_file), *flags]
-        self.log = (folder / f"{self.port_file.name}.log").open("w+")
-        self.process = subprocess.Popen(command, stderr=self.log, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
+        self.log = folder / f"{self.port_file.name}.log"
+        words = ["--model-dir", str(export), "--grpc-port", str(port), "--rest-port", "none", *flags]
+        self.process = nursery.start([*words, "--port-file", str(self.port_file)], self.log)
         end = time.monotonic() + 240
         while not self.port_file.exists():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -47,8 +56,7 @@ class Process:
         self.port = json.loads(self.port_file.read_text())["grpc"]
 
     def logs(self) -> str:
-        self.log.seek(0)
-        return self.log.read()
+        return self.log.read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -56,19 +64,17 @@ class Process:
 
 
 @pytest.fixture
-def start(export_v1: Path, tmp_path: Path) -> Any:
+def start(nursery: Nursery, export_v1: Path, tmp_path: Path) -> Any:
     """Start a process over the shared export; all are ended after the test."""
     started: list[Process] = []
 
     def run(*flags: str, port: int = 0) -> Process:
-        started.append(Process(export_v1.parent, tmp_path, *flags, port=port))
+        started.append(Process(nursery, export_v1.parent, tmp_path, *flags, port=port))
         return started[-1]
 
     yield run
     for one in started:
         one.process.kill()
-        one.process.wait()
-        one.log.close()
 
 
 def test_sigterm_finishes_what_runs_reports_not_serving_and_exits_0(start: Any) -> None:
@@ -188,17 +194,28 @@ def test_two_servers_behind_one_client_survive_restarts_and_a_kill(start: Any) -
     assert len(answered) > 10
 
 
-def _until(process: subprocess.Popen[str], words: str) -> None:
+def _until(log: TextIO, words: str) -> None:
     """Read the log until a line has these words."""
-    assert process.stderr is not None
-    for line in process.stderr:
+    for line in log:
         if words in line:
             return
     pytest.fail(f"the server ended before it said {words}")
 
 
+@contextlib.contextmanager
+def _told(nursery: Nursery, folder: Path, *arguments: str) -> Iterator[tuple[Child, TextIO]]:
+    """Run a server and give it and its log, to be read as it is written."""
+    os.mkfifo(folder / "log")
+    server = nursery.start([*arguments, "--grpc-port", "0", "--rest-port", "0"], folder / "log")
+    try:
+        with (folder / "log").open() as log:
+            yield server, log
+    finally:
+        server.kill()
+
+
 @pytest.mark.parametrize("when", ["first", "next"])
-def test_sigterm_during_a_load_does_not_wait_for_it(export: Path, tmp_path: Path, when: str) -> None:
+def test_sigterm_during_a_load_does_not_wait_for_it(nursery: Nursery, export: Path, tmp_path: Path, when: str) -> None:
     version = export / ("1" if when == "first" else "2")
     port_file = tmp_path / "ports.json"
     port_file.write_text('{"grpc": 1, "rest": 2, "pid": 3}')  # of a server that was killed
@@ -211,46 +228,39 @@ def test_sigterm_during_a_load_does_not_wait_for_it(export: Path, tmp_path: Path
 
     if when == "first":
         endless()
-    command = [sys.executable, "-m", "serving.server", str(export), "--grpc-port", "0", "--rest-port", "0"]
-    command += ["--port-file", str(port_file), "--file-system-poll-wait-seconds", "0.05"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            if when == "next":
-                _until(process, '"message": "serving"')
-                endless()
-            _until(process, f'"version": {version.name}, "state": "LOADING"')
-            process.send_signal(signal.SIGTERM)
-            _until(process, "stopped while loading")
-            assert process.wait(120) == 0
-        finally:
-            process.kill()
+    words = [str(export), "--port-file", str(port_file), "--file-system-poll-wait-seconds", "0.05"]
+    with _told(nursery, tmp_path, *words) as (server, log):
+        if when == "next":
+            _until(log, '"message": "serving"')
+            endless()
+        _until(log, f'"version": {version.name}, "state": "LOADING"')
+        server.send_signal(signal.SIGTERM)
+        _until(log, "stopped while loading")
+        assert server.wait(120) == 0
     assert not port_file.exists()
 
 
-def test_sigterm_during_a_load_that_a_client_asked_for_does_not_wait_for_it(export: Path, tmp_path: Path) -> None:
+def test_sigterm_during_a_load_that_a_client_asked_for_does_not_wait_for_it(
+    nursery: Nursery, export: Path, tmp_path: Path
+) -> None:
     (export / "2").mkdir()
     os.mkfifo(export / "2" / "manifest.json")  # never written to its end
     port_file = tmp_path / "ports.json"
     base = f'name: "seghgan" base_path: "{export}" model_platform: "tensorflow" model_version_policy'
     config = "model_config_list {{ config {{ {} {{ specific {{ {} }} }} }} }}".format
     (tmp_path / "models.config").write_text(config(base, "versions: 1"))
-    command = [sys.executable, "-m", "serving.server", "--model-config-file", str(tmp_path / "models.config")]
-    command += ["--grpc-port", "0", "--rest-port", "0", "--port-file", str(port_file), "--allow-reload"]
-    command += ["--drain-seconds", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            _until(process, '"message": "serving"')
-            asked = model_management_pb2.ReloadConfigRequest()
-            text_format.Parse(config(base, "versions: 1 versions: 2"), asked.config)
-            with grpc.insecure_channel(f"localhost:{json.loads(port_file.read_text())['grpc']}") as channel:
-                reload = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest.future(asked)
-                _until(process, '"version": 2, "state": "LOADING"')
-                process.send_signal(signal.SIGTERM)
-                _until(process, "stopped while loading")
-                assert process.wait(120) == 0
-                assert reload.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
-        finally:
-            process.kill()
+    words = ["--model-config-file", str(tmp_path / "models.config"), "--port-file", str(port_file), "--allow-reload"]
+    with _told(nursery, tmp_path, *words, "--drain-seconds", "1") as (server, log):
+        _until(log, '"message": "serving"')
+        asked = model_management_pb2.ReloadConfigRequest()
+        text_format.Parse(config(base, "versions: 1 versions: 2"), asked.config)
+        with grpc.insecure_channel(f"localhost:{json.loads(port_file.read_text())['grpc']}") as channel:
+            reload = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest.future(asked)
+            _until(log, '"version": 2, "state": "LOADING"')
+            server.send_signal(signal.SIGTERM)
+            _until(log, "stopped while loading")
+            assert server.wait(120) == 0
+            assert reload.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
 
 
 @pytest.mark.parametrize(("host", "reached"), [("::1", "[::1]"), ("[::]", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")])
@@ -266,28 +276,26 @@ def test_every_form_of_address_serves_both_protocols(
         connection.close()
 
 
-def _fails(*arguments: str) -> tuple[int, str]:
-    ran = subprocess.run(
-        [sys.executable, "-m", "serving.server", *arguments], capture_output=True, text=True, timeout=240
-    )
-    return ran.returncode, ran.stderr.strip().splitlines()[-1]
+def _fails(nursery: Nursery, folder: Path, *arguments: str) -> tuple[int, str]:
+    code = nursery.start(list(arguments), folder / "log").wait(240)
+    return code, (folder / "log").read_text().strip().splitlines()[-1]
 
 
-def test_a_folder_without_models_stops_the_start_with_one_line(tmp_path: Path) -> None:
-    code, line = _fails("--model-dir", str(tmp_path / "nothing"))
+def test_a_folder_without_models_stops_the_start_with_one_line(nursery: Nursery, tmp_path: Path) -> None:
+    code, line = _fails(nursery, tmp_path, "--model-dir", str(tmp_path / "nothing"))
     assert code == 1
     assert line.startswith("error: `model_dir` must be a folder")
 
 
 def test_wrong_usage_exits_2() -> None:
-    code, line = _fails()
-    assert code == 2
-    assert "neither" in line
+    ran = subprocess.run([sys.executable, "-m", "serving.server"], capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 2
+    assert "neither" in ran.stderr.strip().splitlines()[-1]
 
 
-def test_a_taken_port_is_named(embedded: Any, export_v1: Path) -> None:
+def test_a_taken_port_is_named(nursery: Nursery, embedded: Any, export_v1: Path, tmp_path: Path) -> None:
     port = embedded[1].rsplit(":", 1)[1]
-    code, line = _fails("--model-dir", str(export_v1.parent), "--grpc-port", port)
+    code, line = _fails(nursery, tmp_path, "--model-dir", str(export_v1.parent), "--grpc-port", port)
     assert code == 1
     assert f"`grpc_port` free; is another server running? Received: 127.0.0.1:{port}" in line
 

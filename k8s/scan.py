@@ -66,10 +66,11 @@ def scan(targets: dict[str, list[Resource]], dockerfiles: Iterable[Path]) -> lis
     with tempfile.TemporaryDirectory() as folder:
         for number, resource in enumerate(_distinct(targets)):
             pods = _pods(resource) if knows(resource) else []
-            (Path(folder) / f"{number}.yaml").write_text(yaml.safe_dump_all([resource, *pods]))
+            (Path(folder) / f"{number}.yaml").write_text(yaml.dump_all([resource, *pods], Dumper=yaml.CSafeDumper))
         for file in dockerfiles:
             shutil.copy(file, Path(folder) / (file.name if "." in file.name else f"{file.parent.name}.Dockerfile"))
-        command = [CHECKOV, "--framework", "kubernetes", "dockerfile", "-d", folder, "--skip-download", "-o", "json"]
+        command = [CHECKOV, "--framework", "kubernetes", "dockerfile", "-d", folder, "--skip-download"]
+        command += ["--quiet", "--compact", "-o", "json"]  # what passes is not asked for: it is most of the output
         ran = subprocess.run(command, capture_output=True, text=True)
     try:
         reports = json.loads(ran.stdout)

@@ -47,7 +47,7 @@ def build(target: str) -> list[Resource]:
     ran = subprocess.run([BIN / "kubectl", "kustomize", K8S / target], capture_output=True, text=True)
     if ran.returncode:
         raise RuntimeError(f"{target}: {ran.stderr.strip()[:500]}")
-    return [one for one in yaml.safe_load_all(ran.stdout) if one]
+    return [one for one in yaml.load_all(ran.stdout, yaml.CSafeLoader) if one]
 
 
 def schema_problems(resources: list[Resource], versions: tuple[str, ...] = VERSIONS) -> list[str]:

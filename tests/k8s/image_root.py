@@ -1,5 +1,6 @@
 """An image without a builder: its Dockerfile's tree and its lock's packages alone, run as the Pods do, without a network."""
 
+import functools
 import importlib.metadata
 import os
 import re
@@ -7,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from k8s.validate import K8S
@@ -24,26 +26,41 @@ def locked(lock: Path) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==(\S+) --hash=sha256:", lock.read_text(), re.MULTILINE))
 
 
-def lay_out(dockerfile: Path, lock: Path, root: Path) -> Path:
-    """Make the image's /opt/venv under `root`: the lock's packages and, by the Dockerfile's own command, ours."""
-    source, venv = root / "src", root / "venv"
-    source.mkdir(parents=True)
-    for words, target in re.findall(r"^COPY (?!--|\$)(.+) (\S+)$", dockerfile.read_text(), re.MULTILINE):
-        for word in words.split():
-            to = source / target
-            shutil.copytree(ROOT / word, to) if (ROOT / word).is_dir() else shutil.copy(
-                ROOT / word, to / Path(word).name
-            )
+def lay_out(dockerfile: Path, lock: Path, root: Path, wheels: Path) -> Path:
+    """Make the image's /opt/venv under `root`: the lock's packages and, by the Dockerfile's own command, ours, built in `wheels`."""
+    venv = root / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     site = next((venv / "lib").glob("python3.*")) / "site-packages"
     for name, version in locked(lock).items():
         link(name, version, site)
-    (command,) = re.findall(r"pip (install .*--no-index .+) \.$", dockerfile.read_text(), re.MULTILINE)
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", venv / "bin" / "python"]
-    subprocess.run([*pip, *command.split(), source], check=True, env=os.environ | {"PYTHONPATH": ""})
+    text = dockerfile.read_text()
+    copied = re.findall(r"^COPY (?!--|\$)(.+) (\S+)$", text, re.MULTILINE)
+    (command,) = re.findall(r"pip (install .*--no-index .+) \.$", text, re.MULTILINE)
+    tree = frozenset((word, target) for words, target in copied for word in words.split() if not word.endswith(".lock"))
+    pip("--python", venv / "bin" / "python", *command.split(), wheel(tree, wheels))
     script = venv / "bin" / "seghgan"
     script.write_text(script.read_text().replace(str(venv), "/opt/venv"))  # where it is mounted
     return venv
+
+
+def pip(*words: str | Path) -> None:
+    """Run pip without this repository in its path."""
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": ""})
+
+
+@functools.cache
+def wheel(tree: frozenset[tuple[str, str]], folder: Path) -> Path:
+    """Build our package as pip does before it installs a folder, from (what, to where) a Dockerfile copies; once for images alike."""
+    source = Path(tempfile.mkdtemp(dir=folder))
+    for word, target in tree:
+        to = source / target
+        if (ROOT / word).is_dir():
+            shutil.copytree(ROOT / word, to)
+        else:
+            shutil.copy(ROOT / word, to / Path(word).name)
+    pip("wheel", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", source / "made", source)
+    return next((source / "made").glob("*.whl"))
 
 
 def link(name: str, version: str, site: Path) -> None:

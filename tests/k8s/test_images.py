@@ -70,11 +70,11 @@ LIGHT["seghgan/data"] = (
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
     """Return an image's laid-out /opt/venv, made once."""
-    made = {}
+    made, wheels = {}, tmp_path_factory.mktemp("wheels")
 
     def get(name):
         if name not in made:
-            made[name] = image_root.lay_out(*FILES[name], tmp_path_factory.mktemp("image"))
+            made[name] = image_root.lay_out(*FILES[name], tmp_path_factory.mktemp("image"), wheels)
         return made[name]
 
     return get

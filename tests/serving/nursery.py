@@ -3,6 +3,7 @@
 A fork is a process of its own, with its own signals, log and exit code; what it shares is the import, which takes seconds.
 """
 
+import gc
 import json
 import os
 import signal
@@ -72,10 +73,14 @@ class Nursery:
 
 def main() -> int:
     """Answer requests until there are none; in a fork, return the exit code of the server."""
+    from seghgan_tf import quiet
+
+    quiet.start_tensorflow()
     import serving.server.engine
     import serving.server.server  # noqa: F401
     from serving.server import process
 
+    gc.freeze()
     running = set()
     while line := sys.stdin.readline():
         request = json.loads(line)

@@ -3,6 +3,7 @@
 A fork is a process of its own, with its own signals, log and exit code; what it shares is the import, which takes seconds.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -12,6 +13,9 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+DIE_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
 
 
 class Child:
@@ -91,6 +95,7 @@ def main() -> int:
         else:
             answer = os.fork()
             if not answer:
+                ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
                 log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
                 os.dup2(log, 1)
                 os.dup2(log, 2)

@@ -233,9 +233,8 @@ class Models:
 
     def _end_apart(self, name: str, version: Version) -> None:
         self._end(name, version)
-        if self._polling.acquire(
-            blocking=False
-        ):  # else the next poll forgets; what one loads must not be dropped under it
+        # what a poll loads must not be dropped under it: the next one forgets
+        if self._polling.acquire(blocking=False):
             try:
                 self._forget(name)
             finally:

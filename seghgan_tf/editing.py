@@ -151,7 +151,7 @@ class Editor:
         faces = self.faces(photo)
         if not faces:
             raise NoFace(
-                "`photo` must show a face of at least 20 px of 640. Received: a photo in which none was found; --frame centre edits its middle"
+                "`photo` must show a face, of a thirtieth of its longer side or more. Received: a photo in which none was found; --frame centre edits its middle"
             )
         if which.isdecimal():
             if not 1 <= int(which) <= len(faces):

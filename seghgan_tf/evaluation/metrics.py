@@ -106,7 +106,7 @@ def frechet_distance(first: NDArray[np.floating], second: NDArray[np.floating]) 
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     between = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0.0)).sum()
     means = np.square(first.mean(0) - second.mean(0)).sum()
-    return float(means + np.trace(one) + np.trace(other) - 2 * between)
+    return max(0.0, float(means + np.trace(one) + np.trace(other) - 2 * between))  # rounding alone would go below
 
 
 def kernel_distance(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:

@@ -9,10 +9,11 @@ from typer.testing import CliRunner
 
 from seghgan_tf import cli
 from seghgan_tf.config import read_config
-from seghgan_tf.evaluation import ablation, comparison
+from seghgan_tf.evaluation import ablation, comparison, cost
 from seghgan_tf.training import run as training
 from seghgan_tf.training import workdir
 from tests.conftest import TINY
+from tests.tiny import eagerly
 from tfrecords_tools.draw import draw_dataset
 
 
@@ -91,14 +92,17 @@ def settings(tmp_path_factory):
 
 def ablate(settings, folder, *more):
     words = ["ablate", "--config", "drawn-64", "--workdir", str(folder), "--variant", "none", "--variant", "boxes"]
-    done = CliRunner().invoke(
-        cli.app, [*words, *(word for each in settings for word in ("--set", each)), "--baseline", "none", *more]
-    )
+    with eagerly():
+        done = CliRunner().invoke(
+            cli.app, [*words, *(word for each in settings for word in ("--set", each)), "--baseline", "none", *more]
+        )
     assert done.exit_code == 0, done.output
     return done.output, json.loads((folder / "ablation.json").read_text())
 
 
-def test_work_is_shared_resumed_and_shown_while_it_is_partial(settings, tmp_path):
+def test_work_is_shared_resumed_and_shown_while_it_is_partial(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "ROUNDS", 2)
+    monkeypatch.setattr(cost, "STEPS", 1)
     said, found = ablate(settings, tmp_path, "--no-train")
     assert found["missing"] == {"unet-none-0": "at step 0 of 2", "unet-boxes-0": "at step 0 of 2"}
 
@@ -109,13 +113,17 @@ def test_work_is_shared_resumed_and_shown_while_it_is_partial(settings, tmp_path
     measured = (tmp_path / "unet-none-0" / "figures.json").stat().st_mtime_ns
 
     half = ablation.plan("drawn-64", (*settings, "training.steps=1"), ("boxes",), (), 1)["unet-boxes-0"]
-    training.train(half, tmp_path / "unet-boxes-0")  # as `seghgan train` leaves it when it is cut
+    with eagerly():
+        training.train(half, tmp_path / "unet-boxes-0")  # as `seghgan train` leaves it when it is cut
     with workdir.locked(tmp_path / "unet-boxes-0"):
         said, found = ablate(settings, tmp_path)
     assert "no other process trains" in said.replace("\n", " ")
     assert found["missing"] == {"unet-boxes-0": "at step 1 of 2"}
 
-    training.train(ablation.plan("drawn-64", settings, ("boxes",), (), 1)["unet-boxes-0"], tmp_path / "unet-boxes-0")
+    with eagerly():
+        training.train(
+            ablation.plan("drawn-64", settings, ("boxes",), (), 1)["unet-boxes-0"], tmp_path / "unet-boxes-0"
+        )
     assert ablate(settings, tmp_path, "--only", "unet-none-*")[1]["missing"] == {
         "unet-boxes-0": "trained, not measured"
     }

@@ -1,35 +1,26 @@
 """Photographs from end to end: convert both data sets, train on both streams, export, serve, edit a person never trained on."""
 
+import contextlib
 import io
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from typer.testing import CliRunner
 
+from seghgan_tf.cli import app
 from seghgan_tf.demo import run as demo
-from tests.conftest import ROOT, TINY
+from tests.tiny import TINIEST, eagerly
 
 UNITS = "AU04,AU12,AU25,AU26,AU45"
 
 
 def seghgan(*arguments):
-    command = [sys.executable, "-c", "from seghgan_tf.cli import main; main()", *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
-    return done.stdout
+    with eagerly() if arguments[0] == "train" else contextlib.nullcontext():
+        done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert done.exit_code == 0, f"{done.output[-2000:]}\n{done.exception!r}"
 
 
 def convert(dataset, source, output, *options):
@@ -59,7 +50,7 @@ def test_a_photo_of_a_person_never_trained_on_is_edited_over_grpc(faces_folder, 
     assert convert("london", london, neutral)["with_units"] == 172
 
     run = tmp_path / "run"
-    settings = {f"model.{name}": value for name, value in TINY.items()} | {
+    settings = {f"model.{name}": value for name, value in TINIEST.items()} | {
         "model.segmenter_steps": 1, "training.steps": 3, "training.batch_size": 2, "training.evaluate_every": 3,
         "training.validation_batches": 1,
     }  # fmt: skip

@@ -13,6 +13,7 @@ from PIL import Image
 
 from seghgan_tf.quiet import held
 from tests.conftest import ROOT, TINY
+from tfrecords_tools.draw import draw_dataset
 
 NOISE = ("TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES", "TF_ENABLE_ONEDNN_OPTS", "GLOG_minloglevel")
 ENV = {name: value for name, value in os.environ.items() if name not in NOISE}
@@ -32,12 +33,13 @@ def seghgan(*arguments):
 def exports(tmp_path_factory):
     """What train and export wrote to stderr, and the folder of exports."""
     folder = tmp_path_factory.mktemp("quiet")
-    seghgan("data", "draw", folder / "records", "--train", 24, "--validation", 12, "--test", 2)
+    draw_dataset(folder / "records", 8, 4, 2, 64, 3)
     tiny = [f"model.{key}={value}" for key, value in TINY.items()]
     small = [
+        "model.regions=none",
         "model.segmenter_steps=1",
-        "model.paired_steps=1",
-        "training.steps=4",
+        "model.paired_steps=0",
+        "training.steps=3",
         "training.batch_size=4",
         "training.evaluate_every=2",
         "training.validation_batches=1",

@@ -13,13 +13,14 @@ import pytest
 
 from seghgan_tf.training import health, profile, workdir
 from seghgan_tf.training.recorder import is_best
+from tests import tiny  # noqa: F401 (its segmenter)
 from tests.conftest import ROOT
 from tests.test_model import make_model
 
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model(regions="none")
+    return make_model(regions="none", segmenter="one-layer")
 
 
 def saved(model, folder, steps):
@@ -124,7 +125,7 @@ def test_the_best_without_true_targets_is_by_edits_and_never_the_segmenters_own_
 
 def kill_at_rename(folder, number):
     """Save the model of step 2 as the best one, and be killed at the `number`-th file that is to get its name."""
-    model, left = make_model(regions="none"), [number]
+    model, left = make_model(regions="none", segmenter="one-layer"), [number]
     model.optimizer.iterations.assign(2)
 
     def count(event, _):

@@ -235,15 +235,14 @@ class Engine:
             chosen = asked.output_filter or outputs
             return Prediction(servable.name, servable.version, endpoint.name, {name: outputs[name] for name in chosen})
 
-    async def receive(self, message: Callable[[], Awaitable[T]], protocol: str, predicts: bool) -> T:
+    async def receive(self, message: Callable[[], Awaitable[T]], predicts: bool) -> T:
         """Return the message that `message` reads; a prediction is turned away unread where nothing more is let in.
 
-        ServingError, counted, as of `Reading.read` and `Admission.busy`.
+        ServingError, for `counting`, as of `Reading.read` and `Admission.busy`.
         """
-        with self.counting(protocol):
-            if predicts and self.admission.full:
-                raise self.admission.busy()
-            return await self.reading.read(message())
+        if predicts and self.admission.full:
+            raise self.admission.busy()
+        return await self.reading.read(message())
 
     @contextlib.contextmanager
     def counting(self, protocol: str) -> Iterator[None]:

@@ -14,6 +14,8 @@ _LEAKS = (
     (re.compile(r"\s*\[Op:\w+\](?: name: \S*)?"), ""),
     (re.compile(r"(?<![\w.:])(?:/[\w.@+-]+){2,}/?"), "<path>"),
 )
+_MARKS = frozenset("/[{<")
+"""What none of the patterns matches without."""
 _ASSERTION = re.compile(r"assertion failed: ((?:\[[^\]]*\] ?)+)")
 
 
@@ -25,9 +27,10 @@ def scrubbed(text: str) -> str:
     >>> scrubbed("assertion failed: [`image` must be large. Received:] [8 8] [[{{node Assert}}]]")
     '`image` must be large. Received: 8 8'
     """
-    for pattern, put in _LEAKS:
-        text = pattern.sub(put, text)
-    text = _ASSERTION.sub(lambda found: found[1].strip()[1:-1].replace("] [", " "), text)
+    if not _MARKS.isdisjoint(text):
+        for pattern, put in _LEAKS:
+            text = pattern.sub(put, text)
+        text = _ASSERTION.sub(lambda found: found[1].strip()[1:-1].replace("] [", " "), text)
     text = text.strip()
     return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "... (truncated)"
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -36,49 +37,47 @@ def _trailing(request_id: str, error: ServingError | None, compatible: bool) -> 
     return tuple(metadata)
 
 
-async def _received(engine: Engine, method: str, context: grpc.aio.ServicerContext) -> bytes:
-    async def read() -> bytes:
-        message = await context.read()
-        if message is grpc.aio.EOF:
-            raise invalid("A request must have a message. Received: none")
-        return bytes(message)
-
-    return await engine.receive(read, "grpc", predicts=method == "Predict")
+async def _message(context: grpc.aio.ServicerContext) -> bytes:
+    message = await context.read()
+    if message is grpc.aio.EOF:
+        raise invalid("A request must have a message. Received: none")
+    return bytes(message)
 
 
 def _handler(engine: Engine, method: str, function: Method) -> grpc.RpcMethodHandler:
     """Return a method whose message is read when we ask for it: a call that sends none takes no thread and no place."""
-    settings = engine.settings
+    settings, predicts = engine.settings, method == "Predict"
 
     async def handle(_: Any, context: grpc.aio.ServicerContext) -> bytes:
         start = time.monotonic()
-        remaining = context.time_remaining()
-        deadline = None if remaining is None or remaining > 1e8 else start + remaining
         given = dict(context.invocation_metadata() or ()).get("x-request-id", "")
-        call = Call(context, logs.request_id(str(given)), deadline)
-        fields: dict[str, Any] = {"method": method, "request_id": call.request_id}
+        request_id = logs.request_id(str(given))
+        fields: dict[str, Any] = {"method": method, "request_id": request_id}
         try:
             with engine.counting("grpc"):
                 if settings.client_identities and not tls.identities(context) & set(settings.client_identities):
                     raise ServingError(grpc.StatusCode.PERMISSION_DENIED, "Your certificate's name is not on the list.")
-            raw = await _received(engine, method, context)
-            with contextlib.nullcontext() if method == "Predict" else engine.counting("grpc"):
-                answer = await function(raw, call)
+                raw = await engine.receive(partial(_message, context), predicts)
+            remaining = context.time_remaining()
+            deadline = None if remaining is None or remaining > 1e8 else time.monotonic() + remaining
+            with contextlib.nullcontext() if predicts else engine.counting("grpc"):
+                answer = await function(raw, Call(context, request_id, deadline))
         except ServingError as refused:
             error = refused
             level = logging.DEBUG if error.code in SHED else logging.WARNING
             logger.log(level, "refused", extra={"fields": fields | {"code": error.code.name, "error": error.message}})
         except Exception:  # the boundary: a caller gets no traceback
             logger.exception("failed", extra={"fields": fields})
-            error = ServingError(grpc.StatusCode.INTERNAL, f"Internal error; the log has it as {call.request_id}.")
+            error = ServingError(grpc.StatusCode.INTERNAL, f"Internal error; the log has it as {request_id}.")
         else:
             fields["ms"] = round((time.monotonic() - start) * 1e3, 2)
             logger.debug("answered", extra={"fields": fields})
-            context.set_trailing_metadata(_trailing(call.request_id, None, settings.strict_compatibility))
+            context.set_trailing_metadata(_trailing(request_id, None, settings.strict_compatibility))
             return answer
-        trailing = _trailing(call.request_id, error, settings.strict_compatibility)
-        await context.abort(error.code, error.message, trailing)
-        raise AssertionError("abort returned")
+        context.set_code(error.code)
+        context.set_details(error.message)
+        context.set_trailing_metadata(_trailing(request_id, error, settings.strict_compatibility))
+        return b""  # is not sent
 
     return grpc.stream_unary_rpc_method_handler(handle)
 

@@ -3,13 +3,13 @@
 import datetime
 import json
 import logging
+import secrets
 import sys
-import uuid
 
 
 def request_id(given: str) -> str:
     """Return the id that a caller gave its request, or a new one where that is none to write into a log."""
-    return given if 0 < len(given) <= 64 and given.isascii() and given.isprintable() else uuid.uuid4().hex
+    return given if 0 < len(given) <= 64 and given.isascii() and given.isprintable() else secrets.token_hex(16)
 
 
 class _Json(logging.Formatter):

@@ -1,6 +1,7 @@
 """Prometheus metrics: TensorFlow Serving's names, and ours with version, signature, queue time, shed count, batch size."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,9 +76,10 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self.registry,
         )
-        self._shed = Counter(
+        shed = Counter(
             "seghgan_shed", "Requests turned away before they ran.", ["code", "protocol"], registry=self.registry
         )
+        self._shed = cache(shed.labels)
         self._latency = Histogram(
             ":tensorflow:serving:request_latency",
             "Distribution of wall time (in microseconds).",
@@ -102,7 +104,7 @@ class Metrics:
 
     def shed(self, code: str, protocol: str) -> None:
         """Count a request that was turned away."""
-        self._shed.labels(code, protocol).inc()
+        self._shed(code, protocol).inc()
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads, of `CONTENT_TYPE`."""

@@ -168,7 +168,8 @@ class Rest:
 
     async def _predict(self, request: Request, asked: re.Match[str], version: int | None, request_id: str) -> Response:
         deadline = time.monotonic() + self.settings.rest_api_timeout_in_ms / 1000
-        body, zipped = await self.engine.receive(partial(self._body, request), "rest", predicts=True)
+        with self.engine.counting("rest"):
+            body, zipped = await self.engine.receive(partial(self._body, request), predicts=True)
         document: dict[str, Any] = {}
         rows: list[bool] = []
 

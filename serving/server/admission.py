@@ -63,7 +63,8 @@ class Admission:
     At most as many run as `limit` finds, and `waiting` wait besides those that it keeps from running. With `sheds`, one
     turned away where others have waited for `STANDING`, or as long as a request runs, is a sign that not all
     can be answered: then those that wait are turned away with it, and until `OVERLOAD_SECONDS` after fewer than half are
-    turned away nobody waits, so that what is accepted is answered soon. `clock` is `time.monotonic` or what a test has in its place. Everything is called in one
+    turned away nobody waits, so that what is accepted is answered soon. Of those let in, `aside` have given their place back
+    to wait for something else. `clock` is `time.monotonic` or what a test has in its place. Everything is called in one
     event loop.
     """
 
@@ -77,6 +78,7 @@ class Admission:
         self.limit = limit
         self.waiting = waiting
         self.inside = 0
+        self.aside = 0
         self._queue: deque[asyncio.Future[None]] = deque()
         self._seconds = 0.0
         self._sheds = sheds
@@ -103,6 +105,8 @@ class Admission:
     @property
     def full(self) -> bool:
         """Whether whoever comes now is turned away."""
+        if self.inside + self.aside + len(self._queue) >= self.limit.most + self.waiting:
+            return True
         return self.inside >= self.limit.now and len(self._queue) >= self.room
 
     def busy(self) -> ServingError:
@@ -136,23 +140,45 @@ class Admission:
         start = self._clock()
         if deadline is not None and start >= deadline:
             raise late()
+        if self.full:
+            raise self.busy()
         if self.inside < self.limit.now and not self._queue:
             self._refused.append(False)
             self.inside += 1
             return 0.0
-        if self.full:
-            raise self.busy()
         expected = self._expected_wait()
         if deadline is not None and start + expected > deadline:
             text = (
                 f"The server is busy: the wait of about {expected:.2f} s would outlast the deadline. Try again later."
             )
             raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, expected)
+        self._refused.append(False)
+        await self._turn(deadline, self._queue.append)
+        return self._clock() - start
+
+    def step_aside(self) -> None:
+        """Give a place back to wait for something else; `back` asks for one again, and whoever ends without it lowers `aside`."""
+        self.aside += 1
+        self.leave()
+
+    async def back(self, deadline: float | None = None) -> None:
+        """Wait for a place before all others, after `step_aside`; ServingError as of `enter`."""
+        self.aside -= 1
+        try:
+            if self.inside < self.limit.now:
+                self.inside += 1
+            else:
+                await self._turn(deadline, self._queue.appendleft)
+        except BaseException:
+            self.aside += 1
+            raise
+
+    async def _turn(self, deadline: float | None, queue: Callable[[asyncio.Future[None]], None]) -> None:
+        start = self._clock()
         if not self._queue:
             self._stands_since = start
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        self._refused.append(False)
+        queue(turn)
         try:
             async with asyncio.timeout(None if deadline is None else deadline - start):
                 await turn
@@ -162,7 +188,6 @@ class Admission:
         except asyncio.CancelledError:
             self._give_up(turn)
             raise
-        return self._clock() - start
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn in self._queue:

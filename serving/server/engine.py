@@ -33,6 +33,7 @@ from serving.server.gauges import gauges
 from serving.server.memory import Memory, photo_bytes
 from serving.server.metrics import Metrics, Outcome, metrics_path
 from serving.server.models_config import ServedModel, read_models
+from serving.server.progress import Progress
 from serving.server.servable import Servable
 from serving.server.settings import Settings
 from serving.server.versions import Models
@@ -80,18 +81,6 @@ def _in_flight(batching: Batching | None) -> int:
     return max(batching.max_batch_size * batching.num_batch_threads // 2, batching.num_batch_threads)
 
 
-@dataclasses.dataclass
-class _Progress:
-    """How far a request has come: `ran` once a graph ran for it, `gone` once nobody waits for its answer."""
-
-    model: str = ""
-    version: str = ""
-    signature: str = ""
-    examples: int = 0
-    ran: bool = False
-    gone: bool = False
-
-
 class Engine:
     """Serves every configured model until `close`.
 
@@ -120,7 +109,7 @@ class Engine:
         self.models = Models(self._configs(), self._load, self._notify, settings.load_retry_seconds)
         self.draining = False
         self.runs = 0
-        self._pool = ThreadPoolExecutor(running, thread_name_prefix="run")
+        self._pool = ThreadPoolExecutor(running + self.admission.waiting, thread_name_prefix="run")
         self.listeners: list[Callable[[], None]] = []
         self.watcher = Watcher(self.models, settings, self._configs)
 
@@ -183,38 +172,39 @@ class Engine:
         except asyncio.CancelledError:
             self.metrics.shed("CANCELLED", protocol)
             raise
-        loop, progress = asyncio.get_running_loop(), _Progress()
+        loop = asyncio.get_running_loop()
+        progress = Progress(self.admission, loop, deadline)
         few = (beside := self.admission.inside) <= self._threads
 
         def run() -> T:
             with contextlib.ExitStack() as read:
-                read.enter_context(self.memory.hold(weight(), deadline, lambda: progress.gone))
-                return pack(self._answer(question(), progress, deadline, few, read))
+                read.enter_context(self._hold(weight(), progress))
+                return pack(self._answer(question(), progress, few, read))
 
         running = loop.run_in_executor(self._pool, run)
         began = time.monotonic()
 
         def finish(done: asyncio.Future[T]) -> None:
             code = _code(None if done.cancelled() else done.exception())
-            which = (progress.model, progress.version, progress.signature)
-            kind = (*which, progress.examples)
-            self.admission.leave(time.monotonic() - began if code == "OK" else None, kind, beside)
+            progress.leave(time.monotonic() - began if code == "OK" else None, beside)
             if not progress.ran and any(code == one.name for one in SHED):  # it waited for memory and never ran
                 self.metrics.shed(code, protocol)
                 return
             seconds = time.monotonic() - start
+            which = (progress.model, progress.version, progress.signature)
             self.metrics.finished(Outcome(*which, protocol, code, seconds, waited, progress.examples))
 
         running.add_done_callback(finish)
         try:
             return await asyncio.shield(running)
         finally:
-            progress.gone = True
+            progress.forget()
             self.memory.wake()
 
-    def _answer(
-        self, asked: Question, progress: _Progress, deadline: float | None, few: bool, read: contextlib.ExitStack
-    ) -> Prediction:
+    def _hold(self, count: int, progress: Progress) -> contextlib.AbstractContextManager[None]:
+        return self.memory.hold(count, progress.deadline, lambda: progress.gone, progress.aside)
+
+    def _answer(self, asked: Question, progress: Progress, few: bool, read: contextlib.ExitStack) -> Prediction:
         with self.models.use(asked.model, asked.version, asked.label) as servable:
             progress.model, progress.version = servable.name, str(servable.version)
             endpoint = servable.endpoint(asked.signature)
@@ -225,8 +215,8 @@ class Engine:
             if not self.settings.strict_compatibility:
                 check_pictures(endpoint.signature, inputs, servable.manifest["model"])
             progress.examples = len(next(iter(inputs.values())))
-            with self.memory.hold(photo_bytes(endpoint.signature, inputs), deadline, lambda: progress.gone):
-                if deadline is not None and time.monotonic() >= deadline:
+            with self._hold(photo_bytes(endpoint.signature, inputs), progress):
+                if progress.deadline is not None and time.monotonic() >= progress.deadline:
                     raise late()
                 if progress.gone:
                     raise cancelled()

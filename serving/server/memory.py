@@ -32,8 +32,16 @@ class Memory:
         return len(self._queue)
 
     @contextlib.contextmanager
-    def hold(self, count: int, deadline: float | None, gone: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    def hold(
+        self,
+        count: int,
+        deadline: float | None,
+        gone: Callable[[], bool] = lambda: False,
+        aside: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> Iterator[None]:
         """Hold `count` bytes while the block runs, once there is room; whoever holds none waits for nobody.
+
+        Whoever has to wait does so inside `aside()`.
 
         INVALID_ARGUMENT where there never is, DEADLINE_EXCEEDED where there is none in time, CANCELLED once `gone` holds,
         which is asked again at every `wake`.
@@ -43,14 +51,25 @@ class Memory:
                 f"A request must fit the server's memory of {self.most} bytes: send fewer photos at once or scale them "
                 f"down. Received: one that takes {count} bytes"
             )
-        if count:
-            self._take(count, deadline, gone)
+        taken = self._take_at_once(count)
         try:
+            if not taken:
+                with aside():
+                    self._take(count, deadline, gone)
+                    taken = True
             yield
         finally:
-            with self._change:
-                self.held -= count
-                self._change.notify_all()
+            if taken:
+                with self._change:
+                    self.held -= count
+                    self._change.notify_all()
+
+    def _take_at_once(self, count: int) -> bool:
+        with self._change:
+            if count and (self._queue or self.held + count > self.most):
+                return False
+            self.held += count
+            return True
 
     def wake(self) -> None:
         """Let whoever waits see whether its caller is gone."""

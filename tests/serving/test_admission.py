@@ -138,6 +138,47 @@ def test_one_that_is_cancelled_as_its_turn_comes_gives_the_place_on() -> None:
     asyncio.run(wait())
 
 
+def test_one_that_steps_aside_lets_others_run_and_comes_back_before_all_who_wait() -> None:
+    async def wait() -> list[int]:
+        admission, order = Admission(Limit(1, 1), 3), []
+        await admission.enter()
+        tasks = [asyncio.create_task(turn(admission, order, number)) for number in range(2)]
+        await queued(admission, 2)
+        admission.step_aside()
+        await tasks[0]
+        assert (admission.inside, admission.aside, admission.queued, admission.full) == (1, 1, 1, False)
+        last = asyncio.create_task(turn(admission, order, 2))
+        await queued(admission, 2)
+        assert admission.full
+        back = asyncio.create_task(admission.back())
+        await queued(admission, 3)
+        for task in (back, tasks[1], last):
+            admission.leave()
+            await task
+        assert (admission.inside, admission.aside, admission.queued) == (1, 0, 0)
+        return order
+
+    assert asyncio.run(wait()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("gone", ["deadline", "cancel"])
+def test_one_that_never_comes_back_takes_no_place(gone: str) -> None:
+    async def wait() -> None:
+        admission = Admission(Limit(1, 1), 5)
+        await admission.enter()
+        admission.step_aside()
+        await admission.enter()
+        back = asyncio.create_task(admission.back(time.monotonic() if gone == "deadline" else None))
+        await queued(admission, 1)
+        if gone == "cancel":
+            back.cancel()
+        with pytest.raises(ServingError if gone == "deadline" else asyncio.CancelledError):
+            await back
+        assert (admission.inside, admission.aside, admission.queued) == (1, 1, 0)
+
+    asyncio.run(wait())
+
+
 def test_a_wait_that_would_outlast_the_deadline_is_refused_at_once() -> None:
     async def wait() -> None:
         admission = Admission(Limit(1, 1), 5)

@@ -109,13 +109,37 @@ def test_a_caller_that_is_gone_leaves_the_queue_for_memory_and_its_place(
         call = asyncio.ensure_future(engine.predict(lambda: asked, lambda given: given, weight=lambda: 1))
         await until(lambda: engine.memory.waiting == 1)
         call.cancel()
-        await until(lambda: engine.memory.waiting == engine.admission.inside == 0)
+        await until(lambda: engine.memory.waiting == engine.admission.inside == engine.admission.aside == 0)
 
     with run_server(model_dir=export) as (engine, _):
         with engine.memory.hold(engine.memory.most, None):
             asyncio.run(come_and_go(engine))
         assert engine.runs == 0
         assert 'seghgan_shed_total{code="CANCELLED",protocol="grpc"} 1.0' in engine.metrics.render().decode()
+
+
+def test_a_small_call_is_answered_while_large_photos_wait_for_memory_and_they_are_answered_after_it(
+    run_server: Callable[..., Any], export: Path
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(file, "PNG")
+    with (
+        run_server(model_dir=export, max_in_flight=1, max_waiting=2) as (engine, address),
+        SegHGANClient(address) as client,
+        futures.ThreadPoolExecutor(2) as pool,
+    ):
+        with engine.memory.hold(engine.memory.most, None):
+            large = [pool.submit(client.edit, file.getvalue(), [0.0, 0.0, 0.0]) for _ in range(2)]
+            end = time.monotonic() + 60
+            while engine.memory.waiting < 2 or engine.admission.inside:
+                assert time.monotonic() < end
+                time.sleep(0.005)
+            assert client.analyze(np.zeros((32, 32, 3), np.uint8)).shape == (3,)
+            assert (engine.memory.waiting, engine.admission.aside, engine.runs) == (2, 2, 1)
+        assert all(one.result(60) for one in large)
+        while engine.admission.inside:
+            time.sleep(0.005)
+        assert (engine.memory.held, engine.admission.aside) == (0, 0)
 
 
 def test_the_body_of_a_rest_request_is_let_go_before_its_model_runs(

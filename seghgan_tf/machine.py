@@ -13,7 +13,7 @@ _MEMORY = (
 
 def cores(root: Path = Path("/")) -> int:
     """Return how many cores the process may keep busy, at least 1."""
-    allowed = len(os.sched_getaffinity(0))
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
         return max(1, min(allowed, math.ceil(int(quota) / int(period))))

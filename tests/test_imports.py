@@ -125,6 +125,7 @@ def test_tfrecords_tools_import_only_the_light_half_of_the_model():
         "seghgan_tf.data",
         "seghgan_tf.detector",
         "seghgan_tf.files",
+        "seghgan_tf.machine",
         "seghgan_tf.pictures",
         "seghgan_tf.photos",
         "seghgan_tf.frames",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from seghgan_tf import quiet
+from seghgan_tf.machine import cores
 from tfrecords_tools.convert.cli import Dataset, convert, summarise
 
 app = typer.Typer(no_args_is_help=True)
@@ -82,14 +83,13 @@ def pair(
     quiet.start_tensorflow()
     from seghgan_tf.progress import progress
     from tfrecords_tools.actions import ActionTable
-    from tfrecords_tools.convert.local import default_workers
     from tfrecords_tools.pairs import convert_pairs
 
     console = Console()
     with progress(console, "pair") as move:
         description = convert_pairs(
             dataset.value, source, output, actions=None if actions is None else ActionTable(str(actions)), taught=taught,
-            size=size, seed=seed, jpeg_quality=jpeg_quality, workers=workers or default_workers(),
+            size=size, seed=seed, jpeg_quality=jpeg_quality, workers=workers or cores(),
             options={} if table is None else {"table": table}, min_kept=min_kept, progress=move,
         )  # fmt: skip
     summarise(console, output, description, quiet=False)
@@ -128,12 +128,11 @@ def validate(
 
     quiet.start_tensorflow()
     from seghgan_tf.progress import progress
-    from tfrecords_tools.convert.local import default_workers
     from tfrecords_tools.validate import validate as find_problems
 
     console, odd = Console(), list[str]()
     with progress(console, "validate") as move:
-        problems = find_problems(folder, workers or default_workers(), move, odd.append)
+        problems = find_problems(folder, workers or cores(), move, odd.append)
     for line in odd:
         console.print(line, markup=False, highlight=False)
     for problem in problems[:show]:

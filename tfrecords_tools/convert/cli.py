@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seghgan_tf import quiet
+from seghgan_tf.machine import cores
 from tfrecords_tools.readers import READERS, Option
 
 if TYPE_CHECKING:
@@ -137,7 +138,6 @@ def convert(
     from seghgan_tf.progress import progress
     from tfrecords_tools.actions import ActionTable
     from tfrecords_tools.convert.conversion import Conversion
-    from tfrecords_tools.convert.local import default_workers
     from tfrecords_tools.convert.run import convert as convert_dataset
     from tfrecords_tools.faces import Picturing
 
@@ -159,7 +159,7 @@ def convert(
     try:
         with progress(console, "convert") as move:
             description = convert_dataset(
-                conversion, output, workers=workers or default_workers(), on_error=on_error, append=append, min_kept=min_kept,
+                conversion, output, workers=workers or cores(), on_error=on_error, append=append, min_kept=min_kept,
                 beam_args=shlex.split(beam_args) if runner == "beam" else None, progress=move,
             )  # fmt: skip
     except KeyboardInterrupt:

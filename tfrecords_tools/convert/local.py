@@ -163,8 +163,3 @@ def _tick(photos: int) -> None:
 def _work(output: Path, shard: tuple[str, int], on_error: str) -> None:
     with contextlib.suppress(Stopped):
         _convert(output, shard, on_error, _tick, _Shared.stop.is_set)
-
-
-def default_workers() -> int:
-    """Return the number of processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -228,7 +228,7 @@ class Engine:
     async def receive(self, message: Callable[[], Awaitable[T]], predicts: bool) -> T:
         """Return the message that `message` reads; a prediction is turned away unread where nothing more is let in.
 
-        ServingError, for `counting`, as of `Reading.read` and `Admission.busy`.
+        ServingError, not counted, as of `Reading.read` and `Admission.busy`.
         """
         if predicts and self.admission.full:
             raise self.admission.busy()

@@ -53,17 +53,19 @@ def _handler(engine: Engine, method: str, function: Method) -> grpc.RpcMethodHan
         given = dict(context.invocation_metadata() or ()).get("x-request-id", "")
         request_id = logs.request_id(str(given))
         fields: dict[str, Any] = {"method": method, "request_id": request_id}
+        counted = False
         try:
-            with engine.counting("grpc"):
-                if settings.client_identities and not tls.identities(context) & set(settings.client_identities):
-                    raise ServingError(grpc.StatusCode.PERMISSION_DENIED, "Your certificate's name is not on the list.")
-                raw = await engine.receive(partial(_message, context), predicts)
+            if settings.client_identities and not tls.identities(context) & set(settings.client_identities):
+                raise ServingError(grpc.StatusCode.PERMISSION_DENIED, "Your certificate's name is not on the list.")
+            raw = await engine.receive(partial(_message, context), predicts)
             remaining = context.time_remaining()
             deadline = None if remaining is None or remaining > 1e8 else time.monotonic() + remaining
-            with contextlib.nullcontext() if predicts else engine.counting("grpc"):
-                answer = await function(raw, Call(context, request_id, deadline))
+            counted = predicts  # by the engine
+            answer = await function(raw, Call(context, request_id, deadline))
         except ServingError as refused:
             error = refused
+            if not counted:
+                engine.metrics.shed(error.code.name, "grpc")
             level = logging.DEBUG if error.code in SHED else logging.WARNING
             logger.log(level, "refused", extra={"fields": fields | {"code": error.code.name, "error": error.message}})
         except Exception:  # the boundary: a caller gets no traceback

@@ -16,6 +16,7 @@ from seghgan_tf.model import SegHGAN, checkpoint
 from seghgan_tf.training import run as training
 from seghgan_tf.training import runs
 from tests.conftest import TINY
+from tests.tiny import eagerly
 
 
 def packaged():
@@ -45,8 +46,10 @@ def test_a_segmenter_trained_alone_has_the_same_start_and_the_same_steps():
 
 @pytest.mark.slow
 def test_the_demo_meets_its_promises_on_people_it_never_saw(tmp_path, monkeypatch):
-    monkeypatch.setitem(demo.FACES, False, (48, 16, 60))
-    monkeypatch.setattr(demo, "GO_ON", (*demo.GO_ON, "training.steps=6", "training.evaluate_every=3"))
+    monkeypatch.setitem(demo.FACES, False, (16, 4, 24))
+    short = ("training.steps=4", "training.evaluate_every=4", "training.batch_size=4", "training.validation_batches=1")
+    monkeypatch.setattr(demo, "GO_ON", (*demo.GO_ON, *short))
+    monkeypatch.setattr(demo, "_train", eagerly()(demo._train))
     saved = tmp_path / "gone-on.npz"
     figures = demo.run_demo(tmp_path / "demo", people=8, seed=5, save_checkpoint=saved)
     assert figures["miou"] >= 0.80

@@ -16,11 +16,12 @@ from seghgan_tf.evaluation import figures, gate, intervals, metrics, networks, p
 from seghgan_tf.regions import CLASSES
 from seghgan_tf.training.workdir import load_checkpoint
 from tests.test_model import SIZE, make_model
+from tests.tiny import eagerly
 
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model(expression_space="AU12,AU25")
+    return make_model(expression_space="AU12,AU25", segmenter="one-layer")
 
 
 def batches(count, size, seed=0):
@@ -41,6 +42,7 @@ def test_each_stream_is_measured_to_its_own_end(model):
         figures.evaluate_run(model)
 
 
+@eagerly()
 def test_leakage_locality_and_identity_are_of_every_image(model, tmp_path):
     module, rows = Mean(), {}
     tf.saved_model.save(module, str(tmp_path / "mean"), signatures={"serving_default": module.__call__})
@@ -88,6 +90,7 @@ def test_identity_is_scipys_cosine_distance_beside_that_of_strangers():
     assert figures.identity_figures(Darker(), alone, see)["identity_others"] == 0.0
 
 
+@eagerly()
 def test_figures_do_not_depend_on_the_batches(model):
     _, whole = batches(5, 5)
     _, cut = batches(5, 4)  # the last batch is of one image
@@ -222,6 +225,7 @@ def test_the_kernel_distance_is_that_of_scikit_learns_kernel():
     assert metrics.kernel_distance(first, second) == pytest.approx(expected, rel=1e-10)
 
 
+@eagerly()
 def test_the_cycle_is_measured_as_scikit_image_does(model):
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -249,6 +253,7 @@ class Mean(tf.Module):
         return {"expression": tf.reduce_mean(image, (1, 2))[:, :2]}
 
 
+@eagerly()
 def test_a_saved_model_judges_edits_and_gives_features(model, tmp_path):
     module = Mean()
     tf.saved_model.save(module, str(tmp_path / "mean"), signatures={"serving_default": module.__call__})

@@ -25,7 +25,7 @@ from seghgan_tf.regions import REGIONS
 from seghgan_tf.training import pretrained, runs, workdir
 from seghgan_tf.training import run as training
 from tests.conftest import ROOT, TINY
-from tests.tiny import TINIEST
+from tests.tiny import TINIEST, eagerly
 from tfrecords_tools.draw import draw_dataset
 
 
@@ -108,6 +108,7 @@ def changed(config, **settings):
     return config.model_copy(update={"training": config.training.model_copy(update=settings)})
 
 
+@eagerly()
 def test_a_run_goes_on_with_new_settings_and_its_old_moments(finished, tmp_path):
     config, finished_at, model = finished
     folder = shutil.copytree(finished_at, tmp_path / "run")
@@ -415,6 +416,7 @@ def test_sigterm_saves_and_the_same_command_resumes(records, tmp_path):
 
 
 @pytest.mark.slow
+@eagerly()
 def test_a_run_stopped_anywhere_ends_with_the_weights_and_the_evaluations_of_one_left_alone(records, tmp_path):
     settings = {"model.segmenter_steps": 4, "training.steps": 10, "training.evaluate_every": 3}
     config = tiny_run(records, **settings)

@@ -1,4 +1,4 @@
-"""What augmentation costs where OpenCV does it, the loader's beside: `python benchmarks/augment_by_hand.py --help`.
+"""What augmentation costs where OpenCV does it, the step's beside: `python benchmarks/augment_by_hand.py --help`.
 
 Needs `pip install opencv-python-headless`, which nothing else here does.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from seghgan_tf.config import AugmentConfig
-from seghgan_tf.data.augment import augment
+from seghgan_tf.data.augment import augment, draw
 
 BATCH, ROUNDS = 32, 20
 COLOUR = np.array([[1.05, 0.02, 0.01, 4], [0.03, 1.04, 0.01, 4], [0.03, 0.02, 1.02, 4]], np.float32)
@@ -58,7 +58,7 @@ def cost(function: Callable[[], object]) -> str:
 
 
 def main() -> None:
-    """Measure each step by hand, then the loader's augmentation as a whole."""
+    """Measure each step by hand, then the step's augmentation as a whole."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0)
@@ -72,10 +72,11 @@ def main() -> None:
     print("colour:", cost(lambda: paint(moved)))
     print("floats:", cost(lambda: to_float(moved, floats)))
     print("geometry of masks:", cost(lambda: move(masks, labels, cv2.INTER_NEAREST)))
-    loader = tf.function(lambda batch: augment(batch, HOW, tf.constant([args.seed, 1], tf.int64)))
+    drawn = draw(HOW, BATCH, args.size, tf.constant([args.seed, 1], tf.int64))
+    step = tf.function(lambda batch: augment(batch | {"drawn": drawn}))
     photos, both = {"image": tf.constant(images)}, {"image": tf.constant(images), "mask": tf.constant(masks)}
-    print("the loader's, photos:", cost(lambda: loader(photos)))
-    print("the loader's, photos and masks:", cost(lambda: loader(both)))
+    print("the step's, photos:", cost(lambda: step(photos)))
+    print("the step's, photos and masks:", cost(lambda: step(both)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Images a second of the loader beside bare decoding of what it decodes: `python benchmarks/input_pipeline.py --help`."""
+"""Images a second of the loader beside bare decoding of what it decodes, and what augmentation costs a training step: `--help`."""
 
 import argparse
 import dataclasses
@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from seghgan_tf.config import AugmentConfig
+from seghgan_tf.data.augment import augment
 from seghgan_tf.data.folder import Tally, describe, shard_entry, shard_name, write_dataset_json
 from seghgan_tf.data.schema import FEATURES, Face, encode_face
 from seghgan_tf.data.stream import Batching, load_expression_stream, load_segmentation_stream
 from seghgan_tf.expressions import expression_space
+from seghgan_tf.machine import keep_freed_memory
 from tfrecords_tools.images import encode_ids
 
 BATCH = 32
@@ -81,15 +83,36 @@ def bare_decoding(folder: Path, masks: bool) -> tf.data.Dataset:
 
 
 def streams_of(folder: Path, how: Batching) -> dict[str, tf.data.Dataset]:
-    """The bounds, and for each augmentation the streams of expressions, of masks, and of expressions from the cache."""
+    """The bounds, and without and with all augmentation the streams of expressions, of masks, and of expressions from the cache."""
     streams = {BOUND: bare_decoding(folder, False), MASKS_BOUND: bare_decoding(folder, True)}
-    for label, augment in AUGMENTATIONS.items():
-        changed = dataclasses.replace(how, augment=augment)
+    for label in ("bare", "all"):
+        changed = dataclasses.replace(how, augment=AUGMENTATIONS[label])
         streams[f"expression stream, {label}"] = load_expression_stream(folder, "train", SPACE, changed)
         streams[f"segmentation stream, {label}"] = load_segmentation_stream(folder, "train", changed)
         cached = dataclasses.replace(changed, cache=True)
         streams[f"expression stream, cached, {label}"] = load_expression_stream(folder, "train", SPACE, cached)
     return streams
+
+
+def changes(folder: Path, how: Batching, rounds: int) -> dict[str, float]:
+    """Processor microseconds an image of what a training step does first: floats, and each augmentation, of photos and of photos with masks."""
+    costs = {}
+    for label, augmentation in AUGMENTATIONS.items():
+        changed = dataclasses.replace(how, augment=augmentation)
+        photos, masks = (
+            load_expression_stream(folder, "train", SPACE, changed),
+            load_segmentation_stream(folder, "train", changed),
+        )
+        for kind, stream in (("photos", photos), ("photos and masks", masks)):
+            batch, step = next(iter(stream)), tf.function(augment)
+            step(batch)
+            taken = []
+            for _ in range(10 * rounds):
+                start = time.process_time()
+                step(batch)
+                taken.append(1e6 * (time.process_time() - start) / BATCH)
+            costs[f"{label}, {kind}"] = round(statistics.median(taken), 1)
+    return costs
 
 
 def measure(stream: tf.data.Dataset, warm_up: int, seconds: float) -> tuple[float, float]:
@@ -113,6 +136,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each stream; the median counts")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    keep_freed_memory()  # as training does
     how = Batching(image_size=args.size, batch_size=BATCH, training=True, seed=args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -123,6 +147,7 @@ def main() -> None:
         for _ in range(args.rounds):
             for label, stream in streams.items():
                 measured[label].append(measure(stream, 2 * args.examples, args.seconds))
+        in_the_step = changes(folder, how, args.rounds)
     medians = {
         label: [statistics.median(values) for values in zip(*each, strict=True)] for label, each in measured.items()
     }
@@ -136,6 +161,8 @@ def main() -> None:
     for label, (value, processor) in medians.items():
         ratios = [f"{beside(label, column):.2f}" for column in (0, 1)]
         table.add_row(label, f"{value:,.0f}", ratios[0], f"{1e6 * processor:,.0f}", ratios[1])
+    for label, value in in_the_step.items():
+        table.add_row(f"the step, {label}", "", "", f"{value:,.0f}", "")
     Console(stderr=True).print(table)
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "tensorflow": tf.__version__}
     figures = {
@@ -147,7 +174,17 @@ def main() -> None:
         }
         for label, (value, processor) in medians.items()
     }
-    print(json.dumps({"benchmark": "input_pipeline", **vars(args), **machine, "streams": figures}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "input_pipeline",
+                **vars(args),
+                **machine,
+                "streams": figures,
+                "step_cpu_us_per_image": in_the_step,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from seghgan_tf.config import AugmentConfig
-from seghgan_tf.data.augment import augment, to_float
+from seghgan_tf.data.augment import augment, draw, to_float
 from seghgan_tf.regions import CLASSES, mirrored_classes
 
 SEED = tf.constant([7, 11], tf.int64)
@@ -21,6 +21,11 @@ def random_batch(count=8, size=16):
         "mask": tf.constant(mask),
         "expression": tf.random.stateless_uniform([count, 3], SEED),
     }
+
+
+def change(batch, how, seed):
+    """What a training step makes of a batch that the loader drew changes for."""
+    return augment(batch | {"drawn": draw(how, *batch["image"].shape[:2], seed)})
 
 
 def shift_and_flip(batch, crop, flip, seed):
@@ -98,7 +103,7 @@ def test_what_is_fused_is_what_the_plain_steps_make(how, size):
         "target_image": tf.constant(generator.integers(0, 256, (9, size, size, 3), np.uint8)),
         "mask": tf.constant(generator.integers(0, 19, (9, size, size), np.uint8)),
     }
-    found, expected = (make(batch, AugmentConfig(**how), SEED) for make in (augment, plain))
+    found, expected = (make(batch, AugmentConfig(**how), SEED) for make in (change, plain))
     np.testing.assert_array_equal(found["mask"], expected["mask"])
     for key in ("image", "target_image"):
         np.testing.assert_allclose(found[key], expected[key], atol=2e-5 if "scale" in how else 1e-6)
@@ -122,7 +127,7 @@ def test_a_flip_moves_both_eyes_and_swaps_their_classes():
         "mask": tf.constant(np.stack([mask] * 16)),
         "expression": expression,
     }
-    flipped = augment(batch, AugmentConfig(flip=True), SEED)
+    flipped = change(batch, AugmentConfig(flip=True), SEED)
     mirrored = [bool(each[4, 4, 0] == 1) for each in flipped["image"].numpy()]  # red at the image's left
     assert 0 < sum(mirrored) < 16
     for was_mirrored, image_after, mask_after in zip(
@@ -142,14 +147,14 @@ def test_a_shift_moves_image_and_mask_alike(flip):
     batch = random_batch()
     batch["mask"] = tf.where(batch["mask"] > 3, tf.constant(NOSE, tf.uint8), batch["mask"])  # classes without a side
     batch["image"] = tf.repeat(batch["mask"][..., None] * 10, 3, axis=-1)
-    moved = augment(batch, AugmentConfig(flip=flip, crop=0.25), SEED)
+    moved = change(batch, AugmentConfig(flip=flip, crop=0.25), SEED)
     np.testing.assert_allclose(moved["image"][..., 0], moved["mask"].numpy() * 10 / 127.5 - 1, atol=1e-6)
     assert not np.array_equal(moved["mask"], batch["mask"])
 
 
 def test_a_shift_stays_within_its_strength_and_reflects_at_the_border():
     ramp = np.tile(np.arange(20, dtype=np.uint8)[None, None, :, None], (200, 20, 1, 3))
-    shifted = augment({"image": tf.constant(ramp)}, AugmentConfig(flip=False, crop=0.1), SEED)["image"].numpy()
+    shifted = change({"image": tf.constant(ramp)}, AugmentConfig(flip=False, crop=0.1), SEED)["image"].numpy()
     columns = np.rint((shifted[:, 0, :, 0] + 1) * 127.5).astype(int)
     shifts = columns[:, 10] - 10
     assert set(shifts) == {-2, -1, 0, 1, 2}
@@ -162,7 +167,7 @@ def test_enlarging_keeps_the_centre_and_moves_image_and_mask_alike():
     mask[:, 8:25, 8:25] = NOSE
     image = np.where(mask == NOSE, 200, 0).astype(np.uint8)
     batch = {"image": tf.constant(np.repeat(image[..., None], 3, -1)), "mask": tf.constant(mask)}
-    enlarged = augment(batch, AugmentConfig(flip=False, scale=0.49), SEED)
+    enlarged = change(batch, AugmentConfig(flip=False, scale=0.49), SEED)
     areas = np.sum(enlarged["mask"].numpy() == NOSE, axis=(1, 2)) / 17**2
     assert areas.min() >= 1
     assert 1.5 < areas.max() <= 1.6**2
@@ -176,7 +181,7 @@ def test_a_turn_squeezes_one_side_and_moves_image_target_and_mask_alike():
     mask[:, :, 16:] = NOSE
     image = np.repeat(np.where(mask == NOSE, 200, 0).astype(np.uint8)[..., None], 3, -1)
     batch = {"image": tf.constant(image), "target_image": tf.constant(image), "mask": tf.constant(mask)}
-    turned = augment(batch, AugmentConfig(flip=False, turn=0.4), SEED)
+    turned = change(batch, AugmentConfig(flip=False, turn=0.4), SEED)
     shares = np.mean(turned["mask"].numpy() == NOSE, axis=(1, 2))
     assert shares.min() < 0.4
     assert shares.max() > 0.6
@@ -184,14 +189,14 @@ def test_a_turn_squeezes_one_side_and_moves_image_target_and_mask_alike():
     assert np.mean(painted == (turned["mask"].numpy() == NOSE)) > 0.97
     np.testing.assert_array_equal(turned["image"], turned["target_image"])
     ramp = np.broadcast_to((7 * np.arange(33))[:, None, None].astype(np.uint8), (32, 33, 33, 3))
-    upright = augment({"image": tf.constant(ramp)}, AugmentConfig(flip=False, turn=0.4), SEED)["image"]
+    upright = change({"image": tf.constant(ramp)}, AugmentConfig(flip=False, turn=0.4), SEED)["image"]
     np.testing.assert_allclose(upright, to_float({"image": tf.constant(ramp)})["image"], atol=1e-5)
 
 
 def test_light_is_a_slope_and_a_tint():
     batch = {"image": tf.fill([16, 9, 9, 3], tf.constant(64, tf.uint8))}
     batch["target_image"] = batch["image"]
-    changed = augment(batch, AugmentConfig(flip=False, light=0.4), SEED)
+    changed = change(batch, AugmentConfig(flip=False, light=0.4), SEED)
     np.testing.assert_array_equal(changed["image"], changed["target_image"])
     light = (changed["image"].numpy() + 1) / (64 / 127.5)
     middle = light[:, 4, 4]
@@ -208,7 +213,7 @@ def test_light_is_a_slope_and_a_tint():
 def test_colour_changes_stay_in_range_and_treat_a_target_like_its_image():
     image = tf.cast(tf.random.stateless_uniform([16, 8, 8, 3], SEED, 0, 256, tf.int32), tf.uint8)
     batch = {"image": image, "target_image": image}
-    changed = augment(batch, AugmentConfig(flip=False, colour=0.5), SEED)
+    changed = change(batch, AugmentConfig(flip=False, colour=0.5), SEED)
     np.testing.assert_array_equal(changed["image"], changed["target_image"])
     assert np.abs(changed["image"]).max() <= 1
     assert not np.allclose(changed["image"], to_float(batch)["image"], atol=0.05)
@@ -217,7 +222,7 @@ def test_colour_changes_stay_in_range_and_treat_a_target_like_its_image():
 def test_colour_changes_keep_grey_pictures_grey():
     grey = tf.repeat(tf.random.stateless_uniform([8, 8, 8, 1], SEED, 90, 166, tf.int32), 3, axis=-1)
     batch = {"image": tf.cast(grey, tf.uint8)}
-    changed = augment(batch, AugmentConfig(flip=False, colour=0.5), SEED)["image"].numpy()
+    changed = change(batch, AugmentConfig(flip=False, colour=0.5), SEED)["image"].numpy()
     grey = to_float(batch)["image"]
     np.testing.assert_allclose(changed[..., 0], changed[..., 2], atol=1e-6)
     slopes = [
@@ -230,7 +235,7 @@ def test_colour_changes_keep_grey_pictures_grey():
 def test_a_target_shares_the_geometry_of_its_image():
     batch = random_batch()
     batch["target_image"] = 255 - batch["image"]
-    changed = augment(batch, AugmentConfig(flip=True, crop=0.2, scale=0.3), SEED)
+    changed = change(batch, AugmentConfig(flip=True, crop=0.2, scale=0.3), SEED)
     np.testing.assert_allclose(changed["target_image"], -changed["image"].numpy(), atol=1e-5)
 
 
@@ -243,19 +248,19 @@ def test_every_byte_value_becomes_its_float():
 
 def test_strengths_of_zero_only_turn_images_into_floats():
     batch = random_batch()
-    for key, values in augment(batch, AugmentConfig(flip=False), SEED).items():
+    for key, values in change(batch, AugmentConfig(flip=False), SEED).items():
         np.testing.assert_array_equal(values, to_float(batch)[key])
 
 
 def test_the_same_seed_gives_the_same_batch_alone_and_in_a_pipeline():
     batch, strong = random_batch(), AugmentConfig(flip=True, crop=0.2, scale=0.3, colour=0.2, turn=0.2, light=0.3)
     before = {key: values.numpy() for key, values in batch.items()}
-    alone = augment(batch, strong, SEED)
-    (piped,) = tf.data.Dataset.from_tensors(batch).map(lambda each: augment(each, strong, SEED))
+    alone = change(batch, strong, SEED)
+    (piped,) = tf.data.Dataset.from_tensors(batch).map(lambda each: change(each, strong, SEED))
     for key in batch:
         np.testing.assert_allclose(alone[key], piped[key], atol=1e-6)
         np.testing.assert_array_equal(batch[key], before[key])
-    assert not np.array_equal(alone["image"], augment(batch, strong, SEED + 1)["image"])
+    assert not np.array_equal(alone["image"], change(batch, strong, SEED + 1)["image"])
 
 
 @pytest.mark.parametrize("strength", [{"crop": -0.1}, {"crop": 0.5}, {"scale": 0.5}, {"colour": 1.0}])

@@ -1,6 +1,11 @@
-"""A container bounds what a process takes: cores by its quota, memory by its limit."""
+"""A container bounds what a process takes, cores by its quota, memory by its limit; what is freed can be kept."""
 
 import os
+import platform
+import subprocess
+import sys
+
+import pytest
 
 from seghgan_tf import machine
 
@@ -41,3 +46,26 @@ def test_an_older_containers_file_pages_are_counted_with_those_of_its_children(t
     (group / "memory.usage_in_bytes").write_text("2097152\n")
     (group / "memory.stat").write_text("inactive_file 0\ntotal_inactive_file 1048576\n")
     assert machine.free_memory(tmp_path) == 2 * 2**20
+
+
+FAULTS = """
+import resource, sys
+from seghgan_tf.machine import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * (1 << 26)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to keep freed memory; run on a system with it"
+)
+def test_freed_memory_is_kept_for_what_is_allocated_next():
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("keep", "give back")
+    }
+    assert faults["keep"] < 100 < faults["give back"]

@@ -1,6 +1,6 @@
-"""Augmentation: random geometry and colour for batches of images, the same geometry for their masks."""
+"""Augmentation: geometry and colour drawn for batches of images, the same geometry for their masks; applied by the training step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ _LUMA = (0.299, 0.587, 0.114)
 _MIRRORED = mirrored_classes()
 
 _compiled = tf.function(jit_compile=True, autograph=False)
-"""Fuses what is done to each pixel; it is only used on full batches, so each function is compiled once. What is compiled apart is worked out once;
+"""Fuses what is done to each pixel; training's batches are full, so each function is compiled once. What is compiled apart is worked out once;
 in one piece the second step would repeat the first for each of its taps."""
 
 
@@ -25,43 +25,51 @@ class _Taps(NamedTuple):
     weight: Any
 
 
-def augment(batch: dict[str, Any], augmentation: AugmentConfig, seed: Any) -> dict[str, Any]:
-    """Change a batch at random and turn its images into floats; equal seeds give equal batches.
+def draw(augmentation: AugmentConfig, count: int, size: int, seed: Any) -> dict[str, Any]:
+    """Draw how each of `count` examples of `size` pixels a side is to be changed; equal seeds, integer tensors (2,), draw alike.
 
-    Takes uint8 `image` (B, S, S, 3) and, where present, `target_image` (same) and `mask` (B, S, S); returns images as
-    float32 in [-1, 1], masks as int32, other keys untouched. Each example is shifted by up to `crop` of its side, by whole
-    pixels, its border mirrored; half of them are mirrored if `flip`, which swaps left and right mask classes (action units
-    are not sided, so vectors stay); each is enlarged about its centre by a factor in [1, 1 + `scale`], images bilinear, masks
-    nearest, and by `turn` one side is squeezed and the other stretched, as a head turns; brightness, contrast and saturation change by up to
-    `colour` each; by `light` each side may be up to so much brighter or darker, and each channel half of it. An image and its target are changed alike.
-    `seed` is an integer tensor of shape (2,).
+    Returns, of what `augmentation` asks for: `shift` int32 (B, 2), pixels down and right; `flipped` bool (B,); `scale` float32 (B,), how
+    much larger; `turn` float32 (B,), how far one side is squeezed; `colour` (B, 3), change of brightness, contrast and saturation;
+    `light` (B, 5), slope across and down and tint of each channel.
     """
-    place, zoom, colour = tf.unstack(tf.random.split(seed, 3))
-    count, size = tf.shape(batch["image"])[0], batch["image"].shape[1]
-    rows, columns, flipped = _moved(count, size, augmentation, place)
-    if augmentation.scale or augmentation.turn:
-        down = _positions(count, size, augmentation.scale, zoom)
-        changed = _enlarged(
-            batch, (rows, down), (columns, _turned(down, augmentation.turn, tf.random.fold_in(seed, 1)))
-        )
-    elif augmentation.crop:
-        changed = _each(batch, lambda picture: _gathered(picture, rows, columns))
-    elif augmentation.flip:
-        changed = _each(batch, lambda picture: _mirrored(picture, flipped))
-    else:
-        changed = to_float(batch)
-    if augmentation.flip and "mask" in batch:
-        changed["mask"] = _sided(changed["mask"], flipped)
-    elif "mask" in batch:
-        changed["mask"] = tf.cast(changed["mask"], tf.int32)
-    if augmentation.colour:
-        drawn = tf.random.stateless_uniform([3, count, 1, 1, 1], colour, -augmentation.colour, augmentation.colour)
-        changed |= {key: _painted(changed[key], drawn) for key in IMAGES if key in batch}
-    if augmentation.light:
-        light = tf.random.stateless_uniform(
-            [5, count, 1, 1, 1], tf.random.fold_in(seed, 2), -augmentation.light, augmentation.light
-        )
-        changed |= {key: _lit(changed[key], light) for key in IMAGES if key in batch}
+    place, zoom, paint = tf.unstack(tf.random.split(seed, 3))
+    shifting, flipping = tf.unstack(tf.random.split(place, 2))
+    turning, lighting = tf.random.fold_in(seed, 1), tf.random.fold_in(seed, 2)
+    uniform, limit, drawn = tf.random.stateless_uniform, round(augmentation.crop * size), {}
+    if limit:
+        drawn["shift"] = tf.transpose(uniform([2, count], shifting, -limit, limit + 1, tf.int32))
+    if augmentation.flip:
+        drawn["flipped"] = uniform([count], flipping) < 0.5
+    if augmentation.scale:
+        drawn["scale"] = uniform([count], zoom, 1.0, 1.0 + augmentation.scale)
+    if augmentation.turn:
+        drawn["turn"] = uniform([count], turning, -augmentation.turn, augmentation.turn)
+    for name, numbers, drawing in (("colour", 3, paint), ("light", 5, lighting)):
+        if strength := getattr(augmentation, name):
+            drawn[name] = tf.transpose(uniform([numbers, count], drawing, -strength, strength))
+    return drawn
+
+
+def augment(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a batch as the loader reads it into what the networks take, changed as its `drawn` says; floats are left as they are.
+
+    Takes uint8 `image` (B, S, S, 3) and, where present, `target_image` (same), `mask` (B, S, S) and `drawn` (of `draw`); returns images
+    as float32 in [-1, 1], masks as int32, other keys untouched. Each example is shifted by whole pixels, its border mirrored; mirrored if
+    `flipped`, which swaps left and right mask classes (action units are not sided, so vectors stay); enlarged about its centre, images
+    bilinear, masks nearest, and one side squeezed and the other stretched, as a head turns; then its colours and its light are changed.
+    An image and its target are changed alike. A training step does this on its own device, so that bytes are what is sent there.
+    """
+    drawn, changed = batch.get("drawn", {}), {key: values for key, values in batch.items() if key != "drawn"}
+    if changed["image"].dtype != tf.uint8:
+        return changed
+    changed = _moved(changed, drawn)
+    if "mask" in batch:
+        flipped = drawn.get("flipped")
+        changed["mask"] = tf.cast(changed["mask"], tf.int32) if flipped is None else _sided(changed["mask"], flipped)
+    for name, change in (("colour", _painted), ("light", _lit)):
+        if name in drawn:
+            strengths = tf.transpose(drawn[name])[..., None, None, None]
+            changed |= {key: change(changed[key], strengths) for key in IMAGES if key in batch}
     return changed
 
 
@@ -73,42 +81,48 @@ def to_float(batch: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _moved(count: Any, size: int, augmentation: AugmentConfig, seed: Any) -> tuple[Any, Any, Any]:
-    """Draw which of the source's rows and columns (B, S) each example shows, shifted and flipped, and which are flipped (B, 1)."""
-    limit = round(augmentation.crop * size)
-    shift_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
-    shift = tf.random.stateless_uniform([2, count, 1], shift_seed, -limit, limit + 1, tf.int32)
-    flipped = tf.random.stateless_uniform([count, 1], flip_seed) < (0.5 if augmentation.flip else 0.0)
-    place = tf.range(size)[None]
-    rows = _reflect(place + shift[0], size)
-    columns = _reflect(tf.where(flipped, size - 1 - place, place) + shift[1], size)
-    return rows, columns, flipped
+def _moved(batch: dict[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Move the pixels of images, which become floats, and of masks."""
+    if drawn.keys() & {"scale", "turn"}:
+        return _enlarged(batch, drawn)
+    if "shift" in drawn:
+        lines = _lines(batch["image"], drawn)
+        return _each(batch, lambda picture: _gathered(picture, *lines))
+    if "flipped" in drawn:
+        return _each(batch, lambda picture: _mirrored(picture, drawn["flipped"]))
+    return to_float(batch)
 
 
-def _positions(count: Any, size: int, scale: float, seed: Any) -> Any:
-    """Draw where in a picture the rows (and columns) of its enlargement about the centre lie: float32 (B, S) in 0..size - 1."""
-    middle = (size - 1) / 2
-    place = tf.range(size, dtype=tf.float32) - middle
-    return place / tf.random.stateless_uniform([count, 1], seed, 1.0, 1.0 + scale) + middle
+def _lines(image: Any, drawn: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return which of the source's rows and columns, int32 (B, S), each example shows, shifted and flipped."""
+    size = image.shape[1]
+    rows = columns = tf.tile(tf.range(size)[None], [tf.shape(image)[0], 1])
+    if "flipped" in drawn:
+        columns = tf.where(drawn["flipped"][:, None], size - 1 - columns, columns)
+    if "shift" in drawn:
+        rows, columns = (_reflect(lines + drawn["shift"][:, i, None], size) for i, lines in enumerate((rows, columns)))
+    return rows, columns
+
+
+def _positions(image: Any, drawn: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return where in a picture the rows and the columns of its enlargement about the centre lie: float32 (B, S) in 0..size - 1."""
+    half = (image.shape[1] - 1) / 2
+    place = tf.tile(tf.range(image.shape[1], dtype=tf.float32)[None], [tf.shape(image)[0], 1])
+    down = (place - half) / drawn["scale"][:, None] + half if "scale" in drawn else place
+    if "turn" not in drawn:
+        return down, down
+    turned = down + drawn["turn"][:, None] * ((down / half - 1) ** 2 - 1) * half
+    return down, tf.clip_by_value(turned, 0.0, 2 * half)
 
 
 def _each(batch: dict[str, Any], move: Callable[[Any], Any]) -> dict[str, Any]:
-    """Move the pixels of images, which become floats, and of masks."""
     changed = batch | {key: _scaled(move(batch[key])) for key in IMAGES if key in batch}
     return changed | ({"mask": move(batch["mask"])} if "mask" in batch else {})
 
 
-def _turned(positions: Any, turn: float, seed: Any) -> Any:
-    """Squeeze one side and stretch the other by up to `turn`; what lies at the ends of float32 positions (B, S) stays there."""
-    if not turn:
-        return positions
-    half = (positions.shape[1] - 1) / 2
-    drawn = tf.random.stateless_uniform([tf.shape(positions)[0], 1], seed, -turn, turn)
-    return tf.clip_by_value(positions + drawn * ((positions / half - 1) ** 2 - 1) * half, 0.0, 2 * half)
-
-
-def _enlarged(batch: dict[str, Any], down: tuple[Any, Any], across: tuple[Any, Any]) -> dict[str, Any]:
+def _enlarged(batch: dict[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
     """Take each pixel from where its positions lie among the rows, and among the columns."""
+    down, across = zip(_lines(batch["image"], drawn), _positions(batch["image"], drawn), strict=True)
 
     def taps(lines: Any, positions: Any) -> _Taps:
         first = tf.cast(tf.floor(positions), tf.int32)
@@ -126,9 +140,10 @@ def _enlarged(batch: dict[str, Any], down: tuple[Any, Any], across: tuple[Any, A
     return changed
 
 
+@_compiled
 def _scaled(image: Any) -> Any:
     """Turn 0..255 into [-1, 1]."""
-    return tf.quantization.dequantize(tf.bitcast(image, tf.quint8), -1.0, 1.0)
+    return (tf.cast(image, tf.float32) - 127.5) / 127.5
 
 
 @_compiled
@@ -162,7 +177,7 @@ def _across(image: Any, taps: _Taps) -> Any:
 def _sided(mask: Any, flipped: Any) -> Any:
     """Swap the classes of left and right in the masks that are flipped; int32."""
     mask = tf.cast(mask, tf.int32)
-    return tf.where(flipped[..., None], tf.gather(tf.constant(_MIRRORED, tf.int32), mask), mask)
+    return tf.where(flipped[:, None, None], tf.gather(tf.constant(_MIRRORED, tf.int32), mask), mask)
 
 
 @_compiled

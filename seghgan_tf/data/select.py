@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 class Source(NamedTuple):
     """Where a stream comes from: its folders, their shards, the examples in these, and how records become examples.
 
-    `usable` is how many of the examples a stream can use, by the counts of `dataset.json`; None where these do not tell.
+    `usable` is how many of the examples a stream can use, by the counts of `dataset.json`, and `side` that of their pictures; None where
+    these do not tell. `parse` makes examples of a batch of records and says which of them can be used.
     """
 
     folders: tuple[Path, ...]
@@ -36,8 +37,16 @@ class Source(NamedTuple):
     files: tuple[str, ...]
     examples: int
     usable: int | None
-    select: Callable[[Any], dict[str, Any]]
+    side: int | None
+    parse: Callable[[Any], tuple[dict[str, Any], Any]]
     needs: str
+
+    def select(self, records: Any) -> dict[str, Any]:
+        """Parse serialised records (B,), and leave out those that lack what is needed."""
+        examples, known = self.parse(records)
+        if self.usable == self.examples:  # to look for them costs a copy of all
+            return examples
+        return {key: tf.boolean_mask(values, known) for key, values in examples.items()}
 
 
 class Survey(NamedTuple):
@@ -80,7 +89,7 @@ def _shards(folder: Path, split: dict[str, Any], name: str) -> list[str]:
 def _source(
     folder: Folders,
     split: str,
-    select: Callable[[Any], dict[str, Any]],
+    parse: Callable[[Any], tuple[dict[str, Any], Any]],
     usable: Callable[[dict[str, Any]], int | None],
     needs: str,
 ) -> Source:
@@ -103,7 +112,9 @@ def _source(
     counts = [usable(entry) for entry in entries.values()]
     examples = sum(int(entry["examples"]) for entry in entries.values())
     known = None if None in counts else sum(filter(None, counts))
-    return Source(tuple(entries), split, files, examples, known, select, needs)
+    sides = {descriptions[each].get("image_size") for each in entries}
+    side = sides.pop() if len(sides) == 1 else None
+    return Source(tuple(entries), split, files, examples, known, side, parse, needs)
 
 
 def _splits(description: dict[str, Any]) -> str:
@@ -121,7 +132,7 @@ def expression_source(folder: Folders, split: str, space: ExpressionSpace) -> So
     source = _source(
         folder,
         split,
-        lambda records: _select_expressions(records, space, pairs),
+        lambda records: _parse_expressions(records, space, pairs),
         lambda entry: _counted(entry, space, pairs),
         needs,
     )
@@ -163,7 +174,7 @@ def _counted(entry: dict[str, Any], space: ExpressionSpace, pairs: bool) -> int 
 
 def mask_source(folder: Folders, split: str) -> Source:
     """Find the records that carry masks. Raises ValueError where no folder has the split."""
-    return _source(folder, split, _select_masks, lambda entry: entry.get("masks"), "a mask")
+    return _source(folder, split, _parse_masks, lambda entry: entry.get("masks"), "a mask")
 
 
 def _check_space(path: Path, stored: dict[str, Any] | None, space: ExpressionSpace) -> None:
@@ -181,8 +192,8 @@ def _check_space(path: Path, stored: dict[str, Any] | None, space: ExpressionSpa
         )
 
 
-def _select_expressions(records: Any, space: ExpressionSpace, pairs: bool) -> dict[str, Any]:
-    """Parse serialised records and keep those whose expression is known: `image` (bytes), `expression`, `subject`, targets if `pairs`."""
+def _parse_expressions(records: Any, space: ExpressionSpace, pairs: bool) -> tuple[dict[str, Any], Any]:
+    """Return `image` (bytes), `expression`, `subject` and, if `pairs`, targets of records, and whose expressions are known."""
     keys = [key for key in FEATURES if key.startswith(("expression/", "target/") if pairs else "expression/")]
     parsed = tf.io.parse_example(records, {key: FEATURES[key] for key in (*keys, "image/encoded", "subject/id")})
     if space.one_hot:
@@ -200,7 +211,7 @@ def _select_expressions(records: Any, space: ExpressionSpace, pairs: bool) -> di
         target = _intensities(parsed, "target", space)
         known &= _all_known(target) & (parsed["target/encoded"] != "")
         chosen |= {"target_image": parsed["target/encoded"], "target_expression": target}
-    return {key: tf.boolean_mask(values, known) for key, values in chosen.items()}
+    return chosen, known
 
 
 def _all_known(vectors: Any) -> Any:
@@ -216,13 +227,10 @@ def _intensities(parsed: dict[str, Any], prefix: str, space: ExpressionSpace) ->
     return tf.where(tf.reduce_any(named, axis=1), found, float("nan"))
 
 
-def _select_masks(records: Any) -> dict[str, Any]:
-    parsed = tf.io.parse_example(
-        records, {key: FEATURES[key] for key in ("image/encoded", "mask/encoded", "subject/id")}
-    )
-    known = parsed["mask/encoded"] != ""
+def _parse_masks(records: Any) -> tuple[dict[str, Any], Any]:
     names = {"image": "image/encoded", "mask": "mask/encoded", "subject": "subject/id"}
-    return {name: tf.boolean_mask(parsed[key], known) for name, key in names.items()}
+    parsed = tf.io.parse_example(records, {key: FEATURES[key] for key in names.values()})
+    return {name: parsed[key] for name, key in names.items()}, parsed["mask/encoded"] != ""
 
 
 def bucket_of(expression: Any) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from seghgan_tf.config import AugmentConfig
-from seghgan_tf.data.augment import IMAGES, augment, to_float
+from seghgan_tf.data.augment import IMAGES, draw, to_float
 from seghgan_tf.data.select import (
     PARSED_TOGETHER,
     Folders,
@@ -66,7 +66,8 @@ def load_expression_stream(folder: Folders, split: str, space: ExpressionSpace, 
     """Stream batches of images with their expressions.
 
     Yields `image` float32 (B, S, S, 3) in [-1, 1] and `expression` float32 (B, N) in the range of `space`; also
-    `target_image` and `target_expression` where every folder holds true pairs and the space is of action units.
+    `target_image` and `target_expression` where every folder holds true pairs and the space is of action units. Images of training are
+    uint8, with what is `drawn` to change them beside: `seghgan_tf.data.augment.augment` makes floats of them, as a training step does.
     Records that lack a label of the space are left out and counted in the log. The records are read beforehand only to balance
     them, or where `dataset.json` does not count what is needed.
     Raises ValueError for folders that are missing, of another schema, all without the split or without the space.
@@ -80,7 +81,7 @@ def load_expression_stream(folder: Folders, split: str, space: ExpressionSpace, 
 def load_segmentation_stream(folder: Folders, split: str, how: Batching) -> tf.data.Dataset:
     """Stream batches of images with their masks.
 
-    Yields `image` float32 (B, S, S, 3) in [-1, 1] and `mask` int32 (B, S, S) of class ids 0..18. Records without a mask are
+    Yields `image` float32 (B, S, S, 3) in [-1, 1] and `mask` int32 (B, S, S) of class ids 0..18, both uint8 for training. Records without a mask are
     left out and counted in the log; masks are resized by nearest neighbour. Everything else is as in `load_expression_stream`.
     """
     source = mask_source(folder, split)
@@ -121,7 +122,8 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
 
     def decode(examples: tf.data.Dataset) -> tf.data.Dataset:
         threads = how.workers or tf.data.AUTOTUNE
-        return examples.map(lambda example: _decode(example, how.image_size), num_parallel_calls=threads)
+        fits = source.side == how.image_size
+        return examples.map(lambda example: _decode(example, how.image_size, fits), num_parallel_calls=threads)
 
     def select(records: Any) -> dict[str, Any]:
         return {key: values for key, values in source.select(records).items() if how.people or key != "subject"}
@@ -151,8 +153,7 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
         examples = kept
     if not cache:
         examples = decode(examples)
-    batches = examples.batch(batch_size, drop_remainder=training)
-    batches = _as_floats(batches, how.augment if training else None, how.seed + 7919 * how.share[1], how.start)
+    batches = _finished(examples.batch(batch_size, drop_remainder=training), how, batch_size)
     if not training and how.share == (1, 0) and usable is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(-(-usable // batch_size)))
     options = tf.data.Options()
@@ -160,14 +161,18 @@ def _stream(source: Source, usable: int | None, weights: Any, how: Batching) -> 
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
-def _as_floats(batches: tf.data.Dataset, augmentation: AugmentConfig | None, seed: int, start: int) -> tf.data.Dataset:
-    if augmentation is None or not augmentation.changes:
+def _finished(batches: tf.data.Dataset, how: Batching, batch_size: int) -> tf.data.Dataset:
+    """Make floats for evaluation; training takes bytes, with what is drawn to change them beside."""
+    if not how.training:
         return batches.map(to_float, num_parallel_calls=tf.data.AUTOTUNE)
-    numbered = tf.data.Dataset.zip(tf.data.Dataset.counter(start), batches)
-    return numbered.map(
-        lambda step, batch: augment(batch, augmentation, tf.stack([tf.constant(seed, tf.int64), step])),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    if how.augment is None or not how.augment.changes:
+        return batches
+    augmentation, seed = how.augment, tf.constant(how.seed + 7919 * how.share[1], tf.int64)
+
+    def with_drawn(step: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        return batch | {"drawn": draw(augmentation, batch_size, how.image_size, tf.stack([seed, step]))}
+
+    return tf.data.Dataset.zip(tf.data.Dataset.counter(how.start), batches).map(with_drawn)
 
 
 def _rebalanced(examples: tf.data.Dataset, weights: Any, seed: Any) -> tf.data.Dataset:
@@ -182,16 +187,20 @@ def _rebalanced(examples: tf.data.Dataset, weights: Any, seed: Any) -> tf.data.D
     return tf.data.Dataset.zip(examples, draws).flat_map(repeat)
 
 
-def _decode(example: dict[str, Any], image_size: int) -> dict[str, Any]:
-    """Decode an example's images and mask to uint8 of the given size: `image` (S, S, 3), `mask` (S, S)."""
-    decoded = dict(example)
+def _decode(example: dict[str, Any], image_size: int, fits: bool) -> dict[str, Any]:
+    """Decode an example's images and mask to uint8 of the given size: `image` (S, S, 3), `mask` (S, S).
+
+    Where all are known to have that size nothing looks at each, which would take an eighth of the time of decoding.
+    """
+    decoded, keep = dict(example), lambda picture, *_: picture
+    fitted = keep if fits else _fitted
     for key in IMAGES:
         if key in example:
             picture = tf.io.decode_image(example[key], channels=3, expand_animations=False)
-            decoded[key] = _fitted(picture, image_size, "bilinear", 3)
+            decoded[key] = tf.ensure_shape(fitted(picture, image_size, "bilinear", 3), (image_size, image_size, 3))
     if "mask" in example:
-        mask = tf.io.decode_png(example["mask"], channels=1)
-        decoded["mask"] = _fitted(mask, image_size, "nearest", 1)[..., 0]
+        mask = fitted(tf.io.decode_png(example["mask"], channels=1), image_size, "nearest", 1)
+        decoded["mask"] = tf.ensure_shape(mask, (image_size, image_size, 1))[..., 0]
     return decoded
 
 
@@ -207,5 +216,4 @@ def _fitted(picture: Any, size: int, method: str, channels: int) -> Any:
         resized = tf.image.resize(square, [size, size], method=method, antialias=method != "nearest")
         return tf.cast(tf.round(tf.cast(resized, tf.float32)), tf.uint8)
 
-    fitted = tf.cond((height == size) & (width == size), lambda: picture, fit)
-    return tf.ensure_shape(fitted, (size, size, channels))
+    return tf.cond((height == size) & (width == size), lambda: picture, fit)

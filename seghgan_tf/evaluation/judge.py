@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from seghgan_tf.config import Config
+from seghgan_tf.data.augment import augment
 from seghgan_tf.data.folder import new_folder
 from seghgan_tf.data.stream import Batching, load_expression_stream
 from seghgan_tf.evaluation.intervals import Rows, mean
@@ -80,7 +81,8 @@ def _stream(config: Config, split: str, seed: int) -> tf.data.Dataset:
 
 
 def _pair(batch: Mapping[str, Any]) -> tuple[Any, Any]:
-    return batch["image"], batch["expression"]
+    seen = augment(batch)
+    return seen["image"], seen["expression"]
 
 
 def _fit(

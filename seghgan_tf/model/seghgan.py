@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from seghgan_tf.config import ModelConfig
+from seghgan_tf.data.augment import augment
 from seghgan_tf.model import checkpoint, losses, objectives, optimizer
 from seghgan_tf.model.field import apply_field, grow
 from seghgan_tf.model.hierarchy import Part, shares
@@ -88,7 +89,8 @@ class SegHGAN(EditingModel):
             return super().evaluate(*args, **kwargs)
 
     def train_step(self, batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Update what the stage trains once, from `batch["expression"]` and `batch["segmentation"]`."""
+        """Update what the stage trains once, from `batch["expression"]` and `batch["segmentation"]`, floats or as the loader reads them."""
+        batch = {name: augment(part) for name, part in batch.items()}
         with tf.GradientTape() as segmentation_tape:
             segmentation = optimizer.average_loss(self._segmentation_loss(batch["segmentation"], training=True))
         segmenter = optimizer.tensors(self.role_variables("segmenter"))
@@ -122,6 +124,7 @@ class SegHGAN(EditingModel):
 
     def test_step(self, batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Measure the losses of the stage without an update."""
+        batch = {name: augment(part) for name, part in batch.items()}
         self._segmentation_loss(batch["segmentation"], training=False)
         if self.stage == "segmenter":
             return self.results()

@@ -12,7 +12,7 @@ from seghgan_tf import doctor
 from seghgan_tf.config import Config, ModelConfig
 from seghgan_tf.data.select import expression_source, mask_source
 from seghgan_tf.data.stream import Batching, load_streams
-from seghgan_tf.machine import cores, free_memory
+from seghgan_tf.machine import cores, free_memory, keep_freed_memory
 from seghgan_tf.model import SegHGAN, role_optimizer
 from seghgan_tf.model.optimizer import ROLES, Adam
 from seghgan_tf.model.seghgan import Stage
@@ -39,6 +39,7 @@ def choose_strategy() -> tf.distribute.Strategy:
     GPUs give memory as it is asked for, so that a second process finds some. Without one, graphs run as they are traced: to
     rewrite them first takes longer than the step is the faster for it.
     """
+    keep_freed_memory()
     gpus = tf.config.list_physical_devices("GPU")
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not gpus})
     for gpu in gpus:

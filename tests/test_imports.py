@@ -145,3 +145,12 @@ def test_light_modules_do_not_import_tensorflow(name):
     code = f"import sys, {name}; print([m for m in ('tensorflow', 'keras', 'grpc', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_file_is_longer_than_can_be_read_in_one_sitting():
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines())
+        for package in ("seghgan_tf", "serving", "tfrecords_tools")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert {name: length for name, length in lengths.items() if length > 300} == {}

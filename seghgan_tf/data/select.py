@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from seghgan_tf.data.folder import DATASET_FILE, SPLITS, read_dataset_json, split_of
-from seghgan_tf.data.schema import FEATURES
-from seghgan_tf.expressions import AUS, EMOTIONS, MAX_INTENSITY, ExpressionSpace
+from seghgan_tf.data.parse import parse_expressions, parse_masks
+from seghgan_tf.expressions import AUS, ExpressionSpace
 
 Folders = Path | str | Sequence[Path | str]
 
@@ -132,7 +132,7 @@ def expression_source(folder: Folders, split: str, space: ExpressionSpace) -> So
     source = _source(
         folder,
         split,
-        lambda records: _parse_expressions(records, space, pairs),
+        lambda records: parse_expressions(records, space, pairs),
         lambda entry: _counted(entry, space, pairs),
         needs,
     )
@@ -174,7 +174,7 @@ def _counted(entry: dict[str, Any], space: ExpressionSpace, pairs: bool) -> int 
 
 def mask_source(folder: Folders, split: str) -> Source:
     """Find the records that carry masks. Raises ValueError where no folder has the split."""
-    return _source(folder, split, _parse_masks, lambda entry: entry.get("masks"), "a mask")
+    return _source(folder, split, parse_masks, lambda entry: entry.get("masks"), "a mask")
 
 
 def _check_space(path: Path, stored: dict[str, Any] | None, space: ExpressionSpace) -> None:
@@ -190,47 +190,6 @@ def _check_space(path: Path, stored: dict[str, Any] | None, space: ExpressionSpa
             f"`{path}` must hold the model's expression space ({wanted}); convert the data with these action units, or set "
             f"`model.expression_space` to some of those it has. Received: {', '.join(labels)}"
         )
-
-
-def _parse_expressions(records: Any, space: ExpressionSpace, pairs: bool) -> tuple[dict[str, Any], Any]:
-    """Return `image` (bytes), `expression`, `subject` and, if `pairs`, targets of records, and whose expressions are known."""
-    keys = [key for key in FEATURES if key.startswith(("expression/", "target/") if pairs else "expression/")]
-    parsed = tf.io.parse_example(records, {key: FEATURES[key] for key in (*keys, "image/encoded", "subject/id")})
-    if space.one_hot:
-        label = parsed["expression/label"]
-        expression = tf.one_hot(label, space.size)
-        known = (label >= 0) & (label < len(EMOTIONS))
-    else:
-        if "expression/" + space.labels[0] in parsed:  # valence and arousal
-            expression = tf.stack([parsed[f"expression/{label}"] for label in space.labels], axis=-1)
-        else:
-            expression = _intensities(parsed, "expression", space)
-        known = _all_known(expression)
-    chosen = {"image": parsed["image/encoded"], "expression": expression, "subject": parsed["subject/id"]}
-    if pairs:
-        target = _intensities(parsed, "target", space)
-        known &= _all_known(target) & (parsed["target/encoded"] != "")
-        chosen |= {"target_image": parsed["target/encoded"], "target_expression": target}
-    return chosen, known
-
-
-def _all_known(vectors: Any) -> Any:
-    return tf.reduce_all(~tf.math.is_nan(vectors), axis=-1)
-
-
-def _intensities(parsed: dict[str, Any], prefix: str, space: ExpressionSpace) -> Any:
-    """Return the action units of `space` as (B, N) in 0..1, NaN where a record does not name one."""
-    names = tf.sparse.to_dense(parsed[f"{prefix}/names"])[..., None]
-    values = tf.sparse.to_dense(parsed[f"{prefix}/aus"])[..., None]
-    named = names == tf.constant(space.labels)  # (B, names, N)
-    found = tf.reduce_sum(tf.where(named, values, 0.0), axis=1) / MAX_INTENSITY
-    return tf.where(tf.reduce_any(named, axis=1), found, float("nan"))
-
-
-def _parse_masks(records: Any) -> tuple[dict[str, Any], Any]:
-    names = {"image": "image/encoded", "mask": "mask/encoded", "subject": "subject/id"}
-    parsed = tf.io.parse_example(records, {key: FEATURES[key] for key in names.values()})
-    return {name: parsed[key] for name, key in names.items()}, parsed["mask/encoded"] != ""
 
 
 def bucket_of(expression: Any) -> Any:

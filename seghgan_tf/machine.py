@@ -1,4 +1,4 @@
-"""What this process may use of its machine: cores by affinity and quota, memory by the control group's limit."""
+"""What this process may use of its machine, cores by affinity and quota, memory by the control group's limit, and how it keeps memory."""
 
 import contextlib
 import ctypes

@@ -9,7 +9,11 @@ from seghgan_tf.expressions import EMOTIONS, MAX_INTENSITY, ExpressionSpace
 
 
 def parse_expressions(records: Any, space: ExpressionSpace, pairs: bool) -> tuple[dict[str, Any], Any]:
-    """Return `image` (bytes), `expression`, `subject` and, if `pairs`, targets of records, and whose expressions are known."""
+    """Return the examples of serialised records (B,), and whose expressions are known, bool (B,).
+
+    Examples hold `image` bytes (B,), `expression` float32 (B, N) in the range of `space` or NaN, `subject` (B,), and with `pairs`
+    `target_image` and `target_expression` alike.
+    """
     keys = [key for key in FEATURES if key.startswith(("expression/", "target/") if pairs else "expression/")]
     parsed = tf.io.parse_example(records, {key: FEATURES[key] for key in (*keys, "image/encoded", "subject/id")})
     if space.one_hot:
@@ -44,7 +48,7 @@ def _intensities(parsed: dict[str, Any], prefix: str, space: ExpressionSpace) ->
 
 
 def parse_masks(records: Any) -> tuple[dict[str, Any], Any]:
-    """Return `image` (bytes), `mask` (bytes) and `subject` of records, and which have a mask."""
+    """Return the examples of serialised records (B,), `image`, `mask` and `subject`, all bytes (B,), and which have a mask, bool (B,)."""
     names = {"image": "image/encoded", "mask": "mask/encoded", "subject": "subject/id"}
     parsed = tf.io.parse_example(records, {key: FEATURES[key] for key in names.values()})
     return {name: parsed[key] for name, key in names.items()}, parsed["mask/encoded"] != ""

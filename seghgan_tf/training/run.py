@@ -36,8 +36,9 @@ class TrainingStopped(RuntimeError):  # noqa: N818
 def choose_strategy() -> tf.distribute.Strategy:
     """Return MultiWorkerMirrored where the environment names a cluster, Mirrored on several GPUs, else the default.
 
-    GPUs give memory as it is asked for, so that a second process finds some. Without one, graphs run as they are traced: to
-    rewrite them first takes longer than the step is the faster for it.
+    Sets the process up for training too: memory that batches free is kept for the next ones; GPUs give memory as it is asked for, so
+    that a second process finds some; without one, graphs run as they are traced: to rewrite them first takes longer than the step is
+    the faster for it.
     """
     keep_freed_memory()
     gpus = tf.config.list_physical_devices("GPU")

@@ -197,8 +197,13 @@ def converted(source: Path, size: int, workers: int, shard_size: int, memory: bo
     return Run((last - first) / (ended - began), (after - before) / (last - first), peak[0])
 
 
+def beside(runs: list[tuple[float, ...]], others: list[tuple[float, ...]], column: int) -> float:
+    """Return the median over rounds of a figure divided by another's of the same round."""
+    return statistics.median(run[column] / other[column] for run, other in zip(runs, others, strict=True))
+
+
 def main() -> None:
-    """Measure, in turns, and print the medians."""
+    """Measure, in turns, and print medians: of the figures, and of their ratios to the bound of the same round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--side", type=int, default=512, help="side of the photos in pixels")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures in the records")
@@ -206,7 +211,7 @@ def main() -> None:
         "--photos", type=int, default=1500, help="six shards or more, or two workers do not end together"
     )
     parser.add_argument("--shard-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind; the median counts")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind; medians count")
     parser.add_argument(
         "--memory", type=int, nargs="*", default=[1000, 10000], help="photos, of 128 px, at which memory is taken"
     )
@@ -234,16 +239,22 @@ def main() -> None:
             medians = {
                 kind: [statistics.median(run[i] for run in runs) for i in (0, 1)] for kind, runs in measured.items()
             }
-            best, least = medians["bound"]
             for kind, (rate, processor) in medians.items():
-                cells = (f"{rate:.0f}", f"{1e3 * processor:.2f}", f"{rate / best:.2f}", f"{least / processor:.2f}")
-                table.add_row(f"{what}: {kind}", *cells)
+                ratio, cpu_ratio = (
+                    beside(measured[kind], measured["bound"], 0),
+                    1 / beside(measured[kind], measured["bound"], 1),
+                )
+                table.add_row(
+                    f"{what}: {kind}", f"{rate:.0f}", f"{1e3 * processor:.2f}", f"{ratio:.2f}", f"{cpu_ratio:.2f}"
+                )
                 figures[f"{what}, {kind}"] = {
                     "images_per_second": round(rate, 1), "cpu_ms": round(1e3 * processor, 3),
-                    "ratio": round(rate / best, 3), "cpu_ratio": round(least / processor, 3),
+                    "ratio": round(ratio, 3), "cpu_ratio": round(cpu_ratio, 3),
                 }  # fmt: skip
             if not args.pixels:
-                figures[f"{what}, 2 workers beside 1"] = round(medians["2 workers"][0] / medians["1 worker"][0], 2)
+                figures[f"{what}, 2 workers beside 1"] = round(
+                    beside(measured["2 workers"], measured["1 worker"], 0), 2
+                )
         for count in args.memory:
             small = make_source(Path(name) / f"small{count}", count, 128, args.seed)
             figures[f"peak memory in MB at {count} photos, 2 workers"] = round(

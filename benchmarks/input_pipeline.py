@@ -1,4 +1,4 @@
-"""Images a second of the loader beside bare decoding of what it decodes, and what augmentation costs a training step: `--help`."""
+"""Images a second of the loader beside reading and decoding alone, and what augmentation costs a training step: `--help`."""
 
 import argparse
 import dataclasses
@@ -29,7 +29,7 @@ from seghgan_tf.machine import keep_freed_memory
 from tfrecords_tools.images import encode_ids
 
 BATCH = 32
-BOUND, MASKS_BOUND = "bare JPEG decoding", "bare decoding of photo and mask"
+DECODING, READING = "decoding in memory", "reading and decoding"
 SPACE = expression_space("AU12")
 AUGMENTATIONS = {
     "bare": None,
@@ -68,8 +68,8 @@ def write_folder(folder: Path, examples: int, size: int, seed: int) -> None:
     write_dataset_json(folder, describe("made", {}, {"train": shards}, {"train": tally}))
 
 
-def bare_decoding(folder: Path, masks: bool) -> tf.data.Dataset:
-    """The bound: JPEG bytes (and PNG bytes of masks) that already lie in memory, decoded in parallel and dropped at once."""
+def bound(folder: Path, masks: bool, read: bool) -> tf.data.Dataset:
+    """JPEG bytes (and PNG bytes of masks), taken from memory or, with `read`, from the records, decoded in parallel and dropped at once."""
     files = sorted(str(file) for file in folder.glob("train-*.tfrecord"))
     wanted = {key: FEATURES[key] for key in ("image/encoded", *(("mask/encoded",) if masks else ()))}
 
@@ -78,19 +78,24 @@ def bare_decoding(folder: Path, masks: bool) -> tf.data.Dataset:
         return [picture[0, 0, 0] for picture in (tf.io.decode_jpeg(example["image/encoded"], channels=3), *mask)]
 
     records = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, wanted))
-    decoded = records.cache().repeat().map(lambda example: tuple(decode(example)), num_parallel_calls=tf.data.AUTOTUNE)
+    found = (records if read else records.cache()).repeat()
+    decoded = found.map(lambda example: tuple(decode(example)), num_parallel_calls=tf.data.AUTOTUNE)
     return decoded.batch(BATCH).prefetch(tf.data.AUTOTUNE)
 
 
 def streams_of(folder: Path, how: Batching) -> dict[str, tf.data.Dataset]:
     """The bounds, and without and with all augmentation the streams of expressions, of masks, and of expressions from the cache."""
-    streams = {BOUND: bare_decoding(folder, False), MASKS_BOUND: bare_decoding(folder, True)}
+    streams = {
+        f"{kind}, {what}": bound(folder, kind == "masks", what == READING)
+        for kind in ("photos", "masks")
+        for what in (DECODING, READING)
+    }
     for label in ("bare", "all"):
         changed = dataclasses.replace(how, augment=AUGMENTATIONS[label])
-        streams[f"expression stream, {label}"] = load_expression_stream(folder, "train", SPACE, changed)
-        streams[f"segmentation stream, {label}"] = load_segmentation_stream(folder, "train", changed)
+        streams[f"photos, {label}"] = load_expression_stream(folder, "train", SPACE, changed)
+        streams[f"masks, {label}"] = load_segmentation_stream(folder, "train", changed)
         cached = dataclasses.replace(changed, cache=True)
-        streams[f"expression stream, cached, {label}"] = load_expression_stream(folder, "train", SPACE, cached)
+        streams[f"photos, cached, {label}"] = load_expression_stream(folder, "train", SPACE, cached)
     return streams
 
 
@@ -128,12 +133,12 @@ def measure(stream: tf.data.Dataset, warm_up: int, seconds: float) -> tuple[floa
 
 
 def main() -> None:
-    """Measure every stream in turn, several rounds, and print the medians."""
+    """Measure every stream in turn, several rounds, and print medians: of the figures, and of their ratios to the bounds of the same round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
     parser.add_argument("--examples", type=int, default=1000, help="pictures to make")
     parser.add_argument("--seconds", type=float, default=4.0, help="time for each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each stream; the median counts")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each stream; medians count")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     keep_freed_memory()  # as training does
@@ -148,32 +153,33 @@ def main() -> None:
             for label, stream in streams.items():
                 measured[label].append(measure(stream, 2 * args.examples, args.seconds))
         in_the_step = changes(folder, how, args.rounds)
-    medians = {
-        label: [statistics.median(values) for values in zip(*each, strict=True)] for label, each in measured.items()
-    }
 
-    def beside(label: str, column: int) -> float:
-        bound = medians[MASKS_BOUND if "mask" in label or "segmentation" in label else BOUND]
-        return medians[label][0] / bound[0] if column == 0 else bound[1] / medians[label][1]
-
-    title = f"{args.size} px, batch {BATCH}, {os.cpu_count()} cores"
-    table = Table("stream", "images/s", "beside its bound", "CPU µs/image", "of CPU", title=title)
-    for label, (value, processor) in medians.items():
-        ratios = [f"{beside(label, column):.2f}" for column in (0, 1)]
-        table.add_row(label, f"{value:,.0f}", ratios[0], f"{1e6 * processor:,.0f}", ratios[1])
-    for label, value in in_the_step.items():
-        table.add_row(f"the step, {label}", "", "", f"{value:,.0f}", "")
-    Console(stderr=True).print(table)
-    machine = {"cores": os.cpu_count(), "processor": platform.machine(), "tensorflow": tf.__version__}
-    figures = {
-        label: {
-            "images_per_second": round(value, 1),
-            "ratio": round(beside(label, 0), 3),
-            "cpu_us_per_image": round(1e6 * processor, 1),
-            "cpu_ratio": round(beside(label, 1), 3),
+    def figures_of(label: str) -> dict[str, float]:
+        rates, processor = zip(*measured[label], strict=True)
+        found = {
+            "images_per_second": round(statistics.median(rates), 1),
+            "cpu_us_per_image": round(1e6 * statistics.median(processor), 1),
         }
-        for label, (value, processor) in medians.items()
-    }
+        for what in (DECODING, READING):
+            rounds = list(zip(measured[label], measured[f"{label.split(',')[0]}, {what}"], strict=True))
+            found[f"of {what}"] = round(statistics.median(own[0] / best[0] for own, best in rounds), 3)
+            found[f"of {what}, by CPU"] = round(statistics.median(best[1] / own[1] for own, best in rounds), 3)
+        return found
+
+    figures = {label: figures_of(label) for label in measured}
+    title = f"{args.size} px, batch {BATCH}, {os.cpu_count()} cores"
+    table = Table(
+        "stream", "images/s", "CPU µs/image", "of decoding", "by CPU", "of reading too", "by CPU", title=title
+    )
+    for label, found in figures.items():
+        rate, processor, *ratios = found.values()
+        table.add_row(label, f"{rate:,.0f}", f"{processor:,.0f}", *(f"{value:.2f}" for value in ratios))
+    steps = Table("first thing in a step", "CPU µs/image")
+    for label, value in in_the_step.items():
+        steps.add_row(label, f"{value:,.0f}")
+    console = Console(stderr=True, width=120)
+    console.print(table, steps)
+    machine = {"cores": os.cpu_count(), "processor": platform.machine(), "tensorflow": tf.__version__}
     print(
         json.dumps(
             {

@@ -165,26 +165,36 @@ def closed_loop(address: str, signature: str, clients: int, batch: int, seconds:
         return measure(client, signature, clients, batch, seconds)
 
 
-def open_loop(address: str, rate: float, seconds: float, signature: str, timeout: float = 10.0) -> dict[str, Any]:
-    """Send at a fixed rate whatever the answers, without retries; latencies by outcome."""
+def open_loop(
+    address: str, rate: float, seconds: float, signature: str, timeout: float = 10.0, settle: float = 0.0
+) -> dict[str, Any]:
+    """Send at a fixed rate whatever the answers, without retries; latencies by outcome.
+
+    What is sent in the first `settle` seconds, in which a server notices what comes, is told apart, as `onset`.
+    """
     with SegHGANClient(address) as client:
         served = client.served()
     raw = talk.predict_request("seghgan", signature, example(served, signature, 1)).SerializeToString()
     codes: Counter[str] = Counter()
     accepted: list[float] = []
     refused: list[float] = []
+    onset: list[float] = []
     done = threading.Semaphore(0)
     with grpc.insecure_channel(address, channel_options(address, None, Retry(attempts=1))) as channel:
         call = channel.unary_unary(talk.PREDICT)
 
         def finished(future: grpc.Future, start: float) -> None:
             code = future.code()
-            codes[code.name] += 1
-            (accepted if code is grpc.StatusCode.OK else refused).append(time.monotonic() - start)
+            seconds = time.monotonic() - start
+            if start >= begin + settle:
+                codes[code.name] += 1
+                (accepted if code is grpc.StatusCode.OK else refused).append(seconds)
+            elif code is grpc.StatusCode.OK:
+                onset.append(seconds)
             done.release()
 
         begin = time.monotonic()
-        count = int(rate * seconds)
+        count = int(rate * (settle + seconds))
         for i in range(count):
             if (wait := begin + i / rate - time.monotonic()) > 0:
                 time.sleep(wait)
@@ -194,13 +204,14 @@ def open_loop(address: str, rate: float, seconds: float, signature: str, timeout
         sent = time.monotonic() - begin
         for _ in range(count):
             done.acquire()
-        whole = time.monotonic() - begin
+        whole = time.monotonic() - begin - settle
     return {
         "rate_wanted": round(rate, 1),
         "rate_sent": round(count / sent, 1),
         "answers_per_second": round(len(accepted) / whole, 2),
-        "refused_share": round(len(refused) / count, 4),
+        "refused_share": round(len(refused) / (len(accepted) + len(refused)), 4),
         "codes": dict(codes),
         "accepted": percentiles(accepted),
         "refused": percentiles(refused),
+        "onset": percentiles(onset),
     }

@@ -5,7 +5,9 @@ python benchmarks/serve/load.py --export exports --name load-portrait-128
 python benchmarks/serve/load.py --layers 24 --name load-fixed --server-flags "--max-in-flight 8 --max-waiting 4"
 
 Capacity is the throughput of eight clients that each send their next request when the last one is answered. The goal is,
-at 2 and 5 times it: at least 0.9 of it answered, p99 of what is answered at most 3 times that of a call alone.
+at 2 and 5 times it: at least 0.9 of it answered, p99 of what is answered at most 3 times that of a call alone. Both are
+measured anew in each round, as machines change while they are measured: a round's points are beside its own. What is sent
+in a point's first three seconds, in which the server notices the load, is left out of its figures and told as `onset`.
 """
 
 import math
@@ -21,8 +23,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.client import ClientError, Retry, SegHGANClient
 from serving.client.bench import example
+from serving.server.admission import OVERLOAD_SECONDS
 
 SIGNATURE = "serving_uint8"
+
+SETTLE_SECONDS = 3.0
+"""Start of each point of the curve, in which the server notices the load: told apart in the result."""
 
 
 def recovery(address: str) -> float:
@@ -56,69 +62,69 @@ def overload(address: str, rate: float, seconds: float) -> dict:
     stop, outcomes = threading.Event(), Counter()
     prober = threading.Thread(target=probe, args=(address, stop, outcomes))
     prober.start()
-    result = bench.open_loop(address, rate, seconds, SIGNATURE)
+    result = bench.open_loop(address, rate, seconds, SIGNATURE, settle=SETTLE_SECONDS)
     stop.set()
     prober.join()
     serving = outcomes.pop(health_pb2.HealthCheckResponse.SERVING, 0)
     return result | {"health": {"SERVING": serving, **{str(key): count for key, count in outcomes.items()}}}
 
 
-def shown(result: dict[str, Any], times: list[float]) -> str:
-    """Return the curve as a table: ratios are to the throughput of the clients and to the p99 of a call alone."""
-    capacity, alone = result["capacity"], result["unloaded"]["accepted"]["p99_ms"]
-    closed = next(value for key, value in result.items() if key.startswith("closed_loop"))
-    lines = [
-        "| load / capacity | answers a second | / capacity | p50 ms | p99 ms | p99 / alone | refused | refused p99 ms |"
-    ]
-    lines += [
-        "|---" * 8 + "|",
-        f"| one call at a time | | | {result['unloaded']['accepted']['p50_ms']:.1f} | {alone:.1f} | 1 | | |",
-        f"| {closed['clients']} clients, each waiting for its answer | {closed['requests_per_second']:.1f} "
-        f"| 1 | {closed['p50_ms']:.1f} | {closed['p99_ms']:.1f} | {closed['p99_ms'] / alone:.2f} | | |",
-    ]
+def measure_round(address: str, clients: int, seconds: float, times: list[float]) -> dict[str, Any]:
+    """Measure a call alone, the capacity, and each point of the curve."""
+    alone = bench.closed_loop(address, SIGNATURE, 1, 1, seconds)
+    together = bench.closed_loop(address, SIGNATURE, clients, 1, seconds)
+    curve, seconds_to_recover = {}, {}
     for one in times:
-        runs = result["curve"][f"{one:g}"]
-        got = {key: median(run[key] for run in runs) for key in ("answers_per_second", "refused_share")}
-        p50, p99 = (median(run["accepted"].get(key, math.nan) for run in runs) for key in ("p50_ms", "p99_ms"))
-        refused = median(run["refused"].get("p99_ms", 0.0) for run in runs)
-        lines.append(
-            f"| {one:g} | {got['answers_per_second']:.1f} | {got['answers_per_second'] / capacity:.3f} | {p50:.1f} | {p99:.1f} "
-            f"| {p99 / alone:.2f} | {got['refused_share']:.1%} | {refused:.1f} |"
-        )
-    return "\n".join(lines)
+        curve[f"{one:g}"] = overload(address, one * together["requests_per_second"], seconds)
+        seconds_to_recover[f"{one:g}"] = round(recovery(address), 3)
+    return {"alone": alone, "clients": together, "curve": curve, "recovery_seconds": seconds_to_recover}
+
+
+def row(name: str, runs: list[dict[str, Any]], rounds: list[dict[str, Any]]) -> str:
+    """Return a line of the table: medians of a point's figures, and of their ratios to those of the same round."""
+    rates = [run.get("answers_per_second", run.get("requests_per_second")) for run in runs]
+    times = [run.get("accepted", run) for run in runs]
+    shares = [rate / each["clients"]["requests_per_second"] for rate, each in zip(rates, rounds, strict=True)]
+    waits = [time.get("p99_ms", math.nan) / each["alone"]["p99_ms"] for time, each in zip(times, rounds, strict=True)]
+    p50, p99 = (median(time.get(key, math.nan) for time in times) for key in ("p50_ms", "p99_ms"))
+    refused = median(run.get("refused_share", 0.0) for run in runs)
+    refusal, onset = (median(run.get(key, {}).get("p99_ms", 0.0) for run in runs) for key in ("refused", "onset"))
+    return (
+        f"| {name} | {median(rates):.1f} | {median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f}) | {p50:.1f} | {p99:.1f} "
+        f"| {median(waits):.2f} ({min(waits):.2f} to {max(waits):.2f}) | {refused:.1%} | {refusal:.1f} | {onset:.1f} |"
+    )
+
+
+def shown(rounds: list[dict[str, Any]], clients: int, times: list[float]) -> str:
+    """Return the curve as a table; ratios are to the throughput of the clients and to the p99 of a call alone, of the same round."""
+    head = "| load / capacity | answers a second | / capacity | p50 ms | p99 ms | p99 / alone | refused | refused p99 ms | onset p99 ms |"
+    points = {"one call at a time": [each["alone"] for each in rounds]}
+    points[f"{clients} clients, each waiting for its answer"] = [each["clients"] for each in rounds]
+    points |= {f"{one:g}": [each["curve"][f"{one:g}"] for each in rounds] for one in times}
+    return "\n".join([head, "|---" * 9 + "|", *(row(name, runs, rounds) for name, runs in points.items())])
 
 
 def main() -> None:
     """Measure, save, and print the curve."""
     parser = bench.parser(__doc__, exports=True)
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of each point of the curve")
-    parser.add_argument("--repeats", type=int, default=3, help="how often each point is measured")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each measurement")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds")
     parser.add_argument("--times", type=float, nargs="+", default=[0.5, 0.7, 1, 1.5, 2, 3, 5], help="loads / capacity")
     parser.add_argument("--clients", type=int, default=8, help="clients whose answers a second are the capacity")
     parser.add_argument("--server-flags", default="", help="flags of the server")
     parser.add_argument("--name", default="load", help="name of the result")
     arguments = parser.parse_args()
+    rounds: list[dict[str, Any]] = []
     with bench.workplace(arguments) as (folder, export):
         server = bench.Server(export, folder, *arguments.server_flags.split(), cores=bench.apart(arguments.together))
         bench.closed_loop(server.address, SIGNATURE, 1, 1, 1.0)
-        alone = bench.closed_loop(server.address, SIGNATURE, 1, 1, arguments.seconds)
-        clients = bench.closed_loop(server.address, SIGNATURE, arguments.clients, 1, arguments.seconds)
-        capacity = clients["requests_per_second"]
-        result: dict[str, Any] = {
-            "unloaded": {"accepted": {key: alone[key] for key in ("p50_ms", "p90_ms", "p99_ms")}},
-            f"closed_loop_{arguments.clients}_clients": clients,
-            "capacity": capacity,
-            "curve": {f"{times:g}": [] for times in arguments.times},
-            "recovery_seconds": {},
-        }
-        for _ in range(arguments.repeats):  # round by round, so that what disturbs the machine disturbs every point
-            for times in arguments.times:
-                result["curve"][f"{times:g}"].append(overload(server.address, times * capacity, arguments.seconds))
-                result["recovery_seconds"][f"{times:g}"] = round(recovery(server.address), 3)
-        result["rss_kb"] = server.rss()
-        result["exit_code"] = server.stop()
+        for _ in range(arguments.repeats):
+            if rounds:
+                time.sleep(OVERLOAD_SECONDS + 1)  # the server forgets the last round's overload
+            rounds.append(measure_round(server.address, arguments.clients, arguments.seconds, arguments.times))
+        result = {"rounds": rounds, "rss_kb": server.rss(), "exit_code": server.stop()}
         bench.save(arguments.name, arguments, export, result)
-    print(shown(result, arguments.times))
+    print(shown(rounds, arguments.clients, arguments.times))
 
 
 if __name__ == "__main__":

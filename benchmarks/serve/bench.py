@@ -170,7 +170,8 @@ def open_loop(
 ) -> dict[str, Any]:
     """Send at a fixed rate whatever the answers, without retries; latencies by outcome.
 
-    What is sent in the first `settle` seconds, in which a server notices what comes, is told apart, as `onset`.
+    What is sent in the first `settle` seconds is told apart, as `onset`. Answers a second are those that came from then on
+    and before the sending ended.
     """
     with SegHGANClient(address) as client:
         served = client.served()
@@ -179,13 +180,16 @@ def open_loop(
     accepted: list[float] = []
     refused: list[float] = []
     onset: list[float] = []
+    answered: list[float] = []
     done = threading.Semaphore(0)
     with grpc.insecure_channel(address, channel_options(address, None, Retry(attempts=1))) as channel:
         call = channel.unary_unary(talk.PREDICT)
 
         def finished(future: grpc.Future, start: float) -> None:
-            code = future.code()
-            seconds = time.monotonic() - start
+            code, now = future.code(), time.monotonic()
+            seconds = now - start
+            if code is grpc.StatusCode.OK:
+                answered.append(now)
             if start >= begin + settle:
                 codes[code.name] += 1
                 (accepted if code is grpc.StatusCode.OK else refused).append(seconds)
@@ -204,11 +208,10 @@ def open_loop(
         sent = time.monotonic() - begin
         for _ in range(count):
             done.acquire()
-        whole = time.monotonic() - begin - settle
     return {
         "rate_wanted": round(rate, 1),
         "rate_sent": round(count / sent, 1),
-        "answers_per_second": round(len(accepted) / whole, 2),
+        "answers_per_second": round(sum(settle <= at - begin < sent for at in answered) / (sent - settle), 2),
         "refused_share": round(len(refused) / (len(accepted) + len(refused)), 4),
         "codes": dict(codes),
         "accepted": percentiles(accepted),

@@ -41,7 +41,10 @@ def edit(
     ],
     au: Annotated[
         list[str] | None,
-        typer.Option(metavar="AU12=3", help="Set an action unit to an intensity 0..5; repeat for more."),
+        typer.Option(
+            metavar="AU12=3",
+            help="Set an action unit to an intensity 0..5, or what else the model has: valence=0.5, arousal=-0.2 (-1..1); repeat for more.",
+        ),
     ] = None,
     emotion: Annotated[
         str | None,
@@ -54,7 +57,10 @@ def edit(
         float, typer.Option(min=0.0, max=1.0, help="How far to go from what is seen to what is asked.")
     ] = 1.0,
     delta: Annotated[
-        list[str] | None, typer.Option(metavar="AU12=+1", help="Change an action unit from what is seen in the photo.")
+        list[str] | None,
+        typer.Option(
+            metavar="AU12=+1", help="Change an action unit, valence or arousal from what is seen in the photo."
+        ),
     ] = None,
     other: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from seghgan_tf.editing import Editor, Face, target_expression
-from seghgan_tf.expressions import EMOTION_AUS, parse_au
+from seghgan_tf.expressions import EMOTION_AUS, parse_value
 from seghgan_tf.photos import Photo, Pixels, read, to_png
 from seghgan_tf.regions import region_limits
 from seghgan_tf.saving import KINDS, check_sides, encoded, kind_of, losses, moving
@@ -54,9 +54,9 @@ class Wish(NamedTuple):
         if emotion and emotion not in EMOTION_AUS:
             raise typer.BadParameter(f"--emotion must be one of {', '.join(EMOTION_AUS)}. Received: {emotion}")
         try:
-            values = dict(map(parse_au, au or delta or ()))
+            values = dict(map(parse_value, au or delta or ()))
         except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
+            raise typer.BadParameter(str(error), param_hint="--delta" if delta else "--au") from error
         return cls(values, bool(delta), strength, emotion, other)
 
     def filled(self, editor: Editor) -> Self:
@@ -73,7 +73,8 @@ class Wish(NamedTuple):
             values = editor.space.emotion(self.emotion) if self.emotion else self.values
             target_expression(editor.space, {}, values, self.relative)
         except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
+            hint = "--emotion" if self.emotion else "--delta" if self.relative else "--au"
+            raise typer.BadParameter(str(error), param_hint=hint) from error
         return self._replace(values=values)
 
     def of(self, face: Face, share: float = 1.0) -> dict[str, float]:

@@ -192,15 +192,18 @@ def labelled_space(labels: Sequence[str]) -> ExpressionSpace:
     return expression_space(named.get(tuple(labels), ",".join(labels)))
 
 
-def parse_au(text: str) -> tuple[str, float]:
-    """Parse `AU12=3` (or `AU12=+1.5`) into its label and intensity.
+def parse_value(text: str) -> tuple[str, float]:
+    """Parse `AU12=3` (or `AU12=+1.5`, `valence=-0.5`) into its label and value, in the user's units.
 
-    Raises ValueError where the text has another form.
+    Raises ValueError where the text has another form, or names what no space that has a name sets to a value.
 
-    >>> parse_au("au6=2")
+    >>> parse_value("au6=2")
     ('AU06', 2.0)
     """
-    match = re.fullmatch(r"[Aa][Uu](\d{1,2})=([+-]?\d*\.?\d+)", text.strip())
+    words = {label for space in SPACES.values() if not space.one_hot for label in space.labels if label not in AUS}
+    match = re.fullmatch(rf"(?:au(\d{{1,2}})|({'|'.join(sorted(words))}))=([+-]?\d*\.?\d+)", text.strip().lower())
     if not match:
-        raise ValueError(f"`au` must look like AU12=3. Received: {text}")
-    return f"AU{int(match[1]):02d}", float(match[2])
+        raise ValueError(
+            f"a value must look like AU12=3, or {', '.join(sorted(words))} in AU12's place. Received: {text}"
+        )
+    return match[2] or f"AU{int(match[1]):02d}", float(match[3])

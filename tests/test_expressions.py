@@ -3,7 +3,7 @@
 import pytest
 
 from seghgan_tf.editing import target_expression
-from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS, ExpressionSpace, expression_space, parse_au
+from seghgan_tf.expressions import AUS, EMOTION_AUS, EMOTIONS, ExpressionSpace, expression_space, parse_value
 from seghgan_tf.regions import CLASSES, mirrored_classes
 
 
@@ -54,10 +54,14 @@ def test_a_wrong_vector_is_refused(values, words):
         expression_space("AU12,AU25").vector(values)
 
 
-@pytest.mark.parametrize("text", ["AU12", "AU=3", "smile=1", "AU12=x", "AU123=1"])
-def test_a_wrong_au_is_refused(text):
+@pytest.mark.parametrize("text", ["AU12", "AU=3", "smile=1", "happy=1", "AU12=x", "AU123=1", "valence"])
+def test_a_wrong_value_is_refused(text):
     with pytest.raises(ValueError, match="AU12=3"):
-        parse_au(text)
+        parse_value(text)
+
+
+def test_a_value_is_of_an_action_unit_or_of_another_space():
+    assert [parse_value(text) for text in ("au6=+2", "valence=-.5")] == [("AU06", 2.0), ("valence", -0.5)]
 
 
 @pytest.mark.parametrize("text", ["AU12,AU12", "AU12,AU98", "happy"])

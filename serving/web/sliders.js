@@ -15,6 +15,7 @@ export class Sliders {
     this.space = space;
     this.units = model.units ?? {};
     [this.low, this.high] = [space.low * space.scale, space.high * space.scale];
+    this.digits = this.high - this.low < 5 ? 2 : 1;
     this.seen = Object.fromEntries(space.labels.map((label) => [label, 0]));
     this.asked = {};
     this.inputs = {};
@@ -84,13 +85,14 @@ export class Sliders {
     for (const [label, { input, output }] of Object.entries(this.inputs)) {
       const value = this.asked[label] ?? this.seen[label];
       const change = value - this.seen[label];
-      const moved = Math.abs(change) >= 0.15;
+      const moved = Math.abs(change) >= 0.03 * (this.high - this.low);
+      const shown = (number) => number.toFixed(this.digits);
       const part = (number) => `${((number - this.low) / (this.high - this.low)) * 100}%`;
       input.value = value;
       input.style.setProperty("--fill", part(value));
       input.style.setProperty("--seen", part(this.seen[label]));
-      output.replaceChildren(...(moved ? [html("i", { textContent: `${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(1)}` }), " "] : []), value.toFixed(1));
-      input.setAttribute("aria-valuetext", `${value.toFixed(1)} of ${this.high}, ${this.seen[label].toFixed(1)} seen in the photo`);
+      output.replaceChildren(...(moved ? [html("i", { textContent: `${change > 0 ? "+" : "−"}${shown(Math.abs(change))}` }), " "] : []), shown(value));
+      input.setAttribute("aria-valuetext", `${shown(value)} of ${this.high}, ${shown(this.seen[label])} seen in the photo`);
       input.closest(".slider").classList.toggle("moved", moved);
     }
   }

@@ -9,22 +9,23 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from seghgan_tf.expressions import ExpressionSpace, expression_space
 from seghgan_tf.regions import COLUMNS
 from serving.bundle.check import check_export
 from serving.bundle.manifest import write_manifest
 from serving.bundle.warmup import write_warmup
 from serving.signature import ADDED, ADDED_INPUTS, FACES, model_signatures, tensor_specs
 
-LABELS = ["AU06", "AU12", "AU25"]
+SPACE = expression_space("AU06,AU12,AU25")
 
 
-def description(size: int) -> dict:
+def description(size: int, space: ExpressionSpace = SPACE) -> dict:
     return {
         "image_size": size,
         "regions": list(COLUMNS),
         "classes": [f"class_{i}" for i in range(19)],
         "label_order": "celebamask-hq/g_mask/1",
-        "expression": {"labels": LABELS, "low": 0.0, "high": 1.0, "one_hot": False, "scale": 5.0},
+        "expression": space.to_json(),
         "max_pixels": 4_000_000,
     }
 
@@ -52,8 +53,10 @@ def decoded(encoded):
 class FakeModel(tf.Module):
     """Brightens the chosen bands of the picture by `strength` times the expression's mean."""
 
-    def __init__(self, size: int, strength: float, layers: int = 0) -> None:
+    def __init__(self, size: int, strength: float, layers: int, space: ExpressionSpace) -> None:
         self.size = size
+        self.labels = list(space.labels)
+        self.low = space.low
         self.strength = tf.Variable(strength, dtype=tf.float32)
         generator = tf.random.Generator.from_seed(0)
         self.kernels = [tf.Variable(generator.normal((3, 3, 3 if i == 0 else 16, 16)) * 0.1) for i in range(layers)]
@@ -88,7 +91,7 @@ class FakeModel(tf.Module):
                 rows = {
                     "frames": frame, "scores": 1.0, "boxes": tf.stack([0.0, 0.0, width, height]),
                     "expressions": tf.gather(
-                        tf.reduce_mean(tf.cast(picture, tf.float32), [0, 1]) / 255, [i % 3 for i in range(len(LABELS))]
+                        tf.reduce_mean(tf.cast(picture, tf.float32), [0, 1]) / 255, [i % 3 for i in range(len(self.labels))]
                     ),
                 }  # fmt: skip
                 empty = {
@@ -101,7 +104,7 @@ class FakeModel(tf.Module):
                 "frames": (FACES, 2, 3),
                 "scores": (FACES,),
                 "boxes": (FACES, 4),
-                "expressions": (FACES, len(LABELS)),
+                "expressions": (FACES, len(self.labels)),
             }
             specs = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
             return tf.map_fn(one, image_bytes, fn_output_signature=specs)
@@ -130,11 +133,11 @@ class FakeModel(tf.Module):
             return {"labels": tf.cast(tf.argmax(regions, -1), tf.uint8) + 1, "regions": regions}
 
         def analyze(image):
-            means = tf.gather(tf.reduce_mean(image, [1, 2]), [i % 3 for i in range(len(LABELS))], axis=1)
-            return {"expression": tf.clip_by_value((means + 1) / 2, 0, 1)}
+            means = tf.gather(tf.reduce_mean(image, [1, 2]), [i % 3 for i in range(len(self.labels))], axis=1)
+            return {"expression": tf.clip_by_value((means + 1) / 2, self.low, 1)}
 
         def labels(expression):
-            return {"labels": tf.tile(tf.constant([LABELS]), [tf.shape(expression)[0], 1])}
+            return {"labels": tf.tile(tf.constant([self.labels]), [tf.shape(expression)[0], 1])}
 
         return {
             "serving_default": self.edit,
@@ -148,12 +151,18 @@ class FakeModel(tf.Module):
 
 
 def write_export(
-    root: Path, version: int = 1, strength: float = 0.5, size: int = 32, layers: int = 0, older: bool = False
+    root: Path,
+    version: int = 1,
+    strength: float = 0.5,
+    size: int = 32,
+    layers: int = 0,
+    older: bool = False,
+    space: ExpressionSpace = SPACE,
 ) -> Path:
     """Write EXPORT/<version>, whole or not at all, and return it; an `older` one lacks what was added since."""
-    model = FakeModel(size, strength, layers)
+    model = FakeModel(size, strength, layers, space)
     functions = {}
-    for name, signature in model_signatures(description(size)).items():
+    for name, signature in model_signatures(description(size, space)).items():
         specs = tensor_specs(signature)
         if older:
             specs = {key: spec for key, spec in specs.items() if key not in ADDED_INPUTS}
@@ -164,7 +173,7 @@ def write_export(
     shutil.rmtree(aside, ignore_errors=True)
     tf.saved_model.save(model, str(aside), signatures=functions)
     write_warmup(aside, size)
-    write_manifest(aside, description(size), {"strength": strength})
+    write_manifest(aside, description(size, space), {"strength": strength})
     check_export(aside)
     return aside.rename(Path(root) / str(version))
 

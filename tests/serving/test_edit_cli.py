@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tifffile
+from fake_export import write_export
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from seghgan_tf.cli import app
+from seghgan_tf.expressions import expression_space
 from seghgan_tf.photos import read
 from seghgan_tf.saving import SOURCE_TYPE, loses_depth
 from tests.photo_files import ODD, SMOOTH
@@ -258,3 +260,31 @@ def test_one_model_is_named_at_most(photo: Path, tmp_path: Path) -> None:
     unknown = CliRunner().invoke(app, [*words, "--preset", "nobody"])
     assert unknown.exit_code != 0
     assert "drawn-64" in str(unknown.exception)
+
+
+def test_a_model_of_valence_and_arousal_is_edited_over_any_transport(
+    photo: Path, tmp_path: Path, run_server: Any
+) -> None:
+    export = write_export(tmp_path / "va", space=expression_space("va"))
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, ["edit", str(photo), "--out", str(tmp_path / "out.png"), *words])
+
+    with run_server(model_dir=export.parent) as (_, address):
+        for where in (("--export", str(export)), ("--server", address)):
+            done = run("--au", "valence=1", "--au", "Arousal=-0.5", *where)
+            assert done.exit_code == 0, done.output
+            done = read((tmp_path / "out.png").read_bytes()).pixels
+            assert np.abs(done.astype(int) - brighter(16)).max() <= 1
+            seen = SMOOTH.reshape(-1, 3).mean(0)[:2] / 255
+            assert run("--delta", "arousal=-0.4", *where).exit_code == 0
+            done = read((tmp_path / "out.png").read_bytes()).pixels
+            assert np.abs(done - (brighter(0) + 63.75 * (seen - [0, 0.4]).mean())).max() <= 1.5
+            for words, told in (
+                (("--au", "AU12=3"), "--au: `expression` must name labels of this model, which are valence, arousal"),
+                (("--au", "valence=2"), "--au: `valence` must be between -1 and 1"),
+                (("--emotion", "happy"), "--emotion: `emotion` must be one that the model's labels"),
+            ):
+                refused = run(*words, *where)
+                assert refused.exit_code == 2
+                assert told in " ".join(refused.stderr.replace("│", " ").split())

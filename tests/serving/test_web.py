@@ -511,6 +511,21 @@ def test_a_model_of_emotions_takes_one_of_them(page, face, server):
     assert page.problems == []
 
 
+def test_a_model_of_valence_and_arousal_has_a_slider_for_each(page, face, server):
+    visit(page, f"{server}?model=va")
+    load(page, face)
+    assert page.locator("#presets").is_hidden()
+    assert page.locator("#sliders legend").all_text_contents() == ["Expression"]
+    slider = page.locator("#slider-valence")
+    assert [slider.get_attribute(name) for name in ("min", "max")] == ["-1", "1"]
+    with page.expect_request("**:predict") as asked:
+        slider.fill("-0.76")
+    edited(page)
+    assert json.loads(asked.value.post_data)["instances"][0]["expression"][0] == pytest.approx(-0.76)
+    assert page.locator("output[for=slider-valence]").inner_text().endswith("-0.76")
+    assert page.problems == []
+
+
 def test_an_emotion_of_half_strength_goes_half_the_way(page, face):
     load(page, face)
     seen = float(page.locator("#slider-AU12").input_value())

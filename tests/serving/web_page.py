@@ -12,7 +12,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
 CHROMIUM = Path("/usr/bin/chromium")
 PAGE = Path(__file__).parents[2] / "serving" / "web"
@@ -29,16 +28,15 @@ FLAGS = [
 
 
 def write_config(seghgan: Path, folder: Path) -> Path:
-    """Return a models.config that serves an export as `seghgan`, and a fake model of the eight emotions as `emotions`."""
+    """Return a models.config that serves an export as `seghgan`, fake models of the eight emotions as `emotions` and of valence and arousal as `va`."""
     import fake_export
 
     from seghgan_tf.expressions import expression_space
 
-    space = expression_space("emotions").to_json()
-    emotions = fake_export.description(32) | {"expression": space}
-    with mock.patch.multiple(fake_export, LABELS=space["labels"], description=lambda _: emotions):
-        fake_export.write_export(folder / "emotions")
-    served = {"seghgan": seghgan, "emotions": folder / "emotions"}
+    served = {"seghgan": seghgan}
+    for name in ("emotions", "va"):
+        served[name] = folder / name
+        fake_export.write_export(served[name], space=expression_space(name))
     entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
     config = folder / "models.config"
     config.write_text("model_config_list { " + " ".join(entry.format(*each) for each in served.items()) + " }")

@@ -23,6 +23,7 @@ from seghgan_tf.config import AugmentConfig
 from seghgan_tf.data.augment import augment
 from seghgan_tf.data.folder import Tally, describe, shard_entry, shard_name, write_dataset_json
 from seghgan_tf.data.schema import FEATURES, Face, encode_face
+from seghgan_tf.data.select import PARSED_TOGETHER, read_records
 from seghgan_tf.data.stream import Batching, load_expression_stream, load_segmentation_stream
 from seghgan_tf.expressions import expression_space
 from seghgan_tf.machine import keep_freed_memory
@@ -69,7 +70,7 @@ def write_folder(folder: Path, examples: int, size: int, seed: int) -> None:
 
 
 def bound(folder: Path, masks: bool, read: bool) -> tf.data.Dataset:
-    """JPEG bytes (and PNG bytes of masks), taken from memory or, with `read`, from the records, decoded in parallel and dropped at once."""
+    """JPEG bytes (and PNG bytes of masks), taken from memory or, with `read`, from the records as the loader reads them, decoded in parallel and dropped at once."""
     files = sorted(str(file) for file in folder.glob("train-*.tfrecord"))
     wanted = {key: FEATURES[key] for key in ("image/encoded", *(("mask/encoded",) if masks else ()))}
 
@@ -77,8 +78,12 @@ def bound(folder: Path, masks: bool, read: bool) -> tf.data.Dataset:
         mask = [tf.io.decode_png(example["mask/encoded"], channels=1)] if masks else []
         return [picture[0, 0, 0] for picture in (tf.io.decode_jpeg(example["image/encoded"], channels=3), *mask)]
 
-    records = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, wanted))
-    found = (records if read else records.cache()).repeat()
+    def parsed(records: tf.data.Dataset) -> tf.data.Dataset:
+        together = records.batch(PARSED_TOGETHER)
+        return together.map(lambda batch: tf.io.parse_example(batch, wanted), tf.data.AUTOTUNE).unbatch()
+
+    records = read_records(files, (1, 0), None, deterministic=False)
+    found = parsed(records.repeat()) if read else parsed(records).cache().repeat()
     decoded = found.map(lambda example: tuple(decode(example)), num_parallel_calls=tf.data.AUTOTUNE)
     return decoded.batch(BATCH).prefetch(tf.data.AUTOTUNE)
 

@@ -1,14 +1,14 @@
 """The curve of load: from half of capacity to five times it, what is answered, how fast, and what is refused.
 
-python benchmarks/serve/load.py --layers 24
 python benchmarks/serve/load.py --export exports --name load-portrait-128
 python benchmarks/serve/load.py --layers 24 --name load-fixed --server-flags "--max-in-flight 8 --max-waiting 4"
 
-Loads are set by the throughput of eight clients that each send their next request when the last one is answered. The goal
-is, at 2 and 5 times it: at least 0.9 of what the server can do is answered, p99 of what is answered at most 3 times that of
-a call alone. Machines change while they are measured, so a call alone, two clients that keep the server busy and never wait,
-and every load take short turns, and a load's figures are divided by those of the same turn. What comes first, in which the
-server notices that not all can be answered, is told apart.
+Capacity is the throughput of eight clients that each send their next request when the last one is answered. The goal is,
+at 2 and 5 times it: at least 0.9 of it answered, p99 of what is answered at most 3 times that of a call alone.
+Machines change while they are measured, so a call alone, the clients and every load take short turns, and a load's figures
+are divided by those of the same turn. The server remembers an overload for half a minute, so the loads above capacity go
+to a second one on the same cores, which does nothing while the first one works. A minute of each such load follows from
+rest, its first call included.
 """
 
 import math
@@ -24,11 +24,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.client import ClientError, Retry, SegHGANClient
 from serving.client.bench import example
+from serving.server.admission import OVERLOAD_SECONDS
 
 SIGNATURE = "serving_uint8"
 
-ONSET_SECONDS, SETTLE_SECONDS = 5.0, 0.5
-"""How long the first overload lasts, and how much of each turn's start is left out."""
+SETTLE_SECONDS = 0.5
+"""How much of each turn's start is left out: the server's other half has worked until then."""
 
 
 def recovery(address: str) -> float:
@@ -57,26 +58,31 @@ def probe(address: str, stop: threading.Event, outcomes: Counter[str]) -> None:
                 outcomes[error.code().name] += 1
 
 
-def overload(address: str, rate: float, seconds: float) -> dict:
+def overload(address: str, rate: float, seconds: float, settle: float = 0.0) -> dict[str, Any]:
     """Send at a rate above capacity while health is asked for."""
     stop, outcomes = threading.Event(), Counter()
     prober = threading.Thread(target=probe, args=(address, stop, outcomes))
     prober.start()
-    result = bench.open_loop(address, rate, seconds, SIGNATURE, settle=SETTLE_SECONDS)
+    result = bench.open_loop(address, rate, seconds, SIGNATURE, settle=settle)
     stop.set()
     prober.join()
     serving = outcomes.pop(health_pb2.HealthCheckResponse.SERVING, 0)
     return result | {"health": {"SERVING": serving, **{str(key): count for key, count in outcomes.items()}}}
 
 
-def turn(address: str, capacity: float, seconds: float, times: list[float]) -> dict[str, Any]:
-    """Measure a call alone, two busy clients, and each load, one after the other."""
-    alone, busy = (bench.closed_loop(address, SIGNATURE, clients, 1, seconds) for clients in (1, 2))
-    return {
-        "alone": alone,
-        "busy": busy,
-        "loads": {f"{one:g}": overload(address, one * capacity, seconds) for one in times},
+def turn(calm: str, loaded: str, clients: int, capacity: float, seconds: float, times: list[float]) -> dict[str, Any]:
+    """Measure a call alone, the clients, and each load, one after the other."""
+    alone, together = (bench.closed_loop(calm, SIGNATURE, number, 1, seconds) for number in (1, clients))
+    loads = {
+        f"{one:g}": overload(calm if one < 1 else loaded, one * capacity, seconds, SETTLE_SECONDS) for one in times
     }
+    return {"alone": alone, "clients": together, "loads": loads}
+
+
+def from_rest(address: str, rate: float, seconds: float) -> dict[str, Any]:
+    """Measure a load once the server has forgotten the last one, and how long it takes to answer a call again."""
+    time.sleep(OVERLOAD_SECONDS + 1)
+    return overload(address, rate, seconds) | {"recovery_seconds": round(recovery(address), 3)}
 
 
 def mean(values: list[float], form: str) -> str:
@@ -89,7 +95,7 @@ def row(name: str, turns: list[dict[str, Any]]) -> str:
     """Return a load's line of the table: means over turns, of its figures and of their ratios to those of the same turn."""
     loads = [each["loads"][name] for each in turns]
     shares = [
-        load["answers_per_second"] / each["busy"]["requests_per_second"]
+        load["answers_per_second"] / each["clients"]["requests_per_second"]
         for load, each in zip(loads, turns, strict=True)
     ]
     waits = [
@@ -105,24 +111,24 @@ def row(name: str, turns: list[dict[str, Any]]) -> str:
     )
 
 
-def shown(result: dict[str, Any], times: list[float]) -> str:
+def shown(result: dict[str, Any], clients: int) -> str:
     """Return the curve as a table."""
-    head = "| load / capacity | answers a second | of the busy clients' | p50 ms | p99 ms | of a call alone's | refused | refused p99 ms |"
-    lines = [head, "|---" * 8 + "|"]
-    turns = [each for phase in result["phases"] for each in phase["turns"]]
-    closed = {
-        "one call at a time": [each["alone"] for each in turns],
-        "two busy clients": [each["busy"] for each in turns],
-    }
-    closed[f"{result['clients']['clients']} clients, each waiting for its answer"] = [result["clients"]]
-    for name, runs in closed.items():
-        rate, p50, p99 = (fmean(run[key] for run in runs) for key in ("requests_per_second", "p50_ms", "p99_ms"))
-        lines.append(f"| {name} | {rate:.1f} | | {p50:.1f} | {p99:.1f} | | | |")
-    for phase in result["phases"]:
-        lines += [row(f"{one:g}", phase["turns"]) for one in times if f"{one:g}" in phase["turns"][0]["loads"]]
-        if phase["onset"]:
-            percentile = phase["onset"]["accepted"].get("p99_ms", math.nan)
-            lines.append(f"| {max(times):g}, the first {ONSET_SECONDS:g} seconds | | | | {percentile:.1f} | | | |")
+    turns, alone = result["turns"], fmean(each["alone"]["p99_ms"] for each in result["turns"])
+    lines = [
+        "| load / capacity | answers a second | / capacity | p50 ms | p99 ms | p99 / alone | refused | refused p99 ms |"
+    ]
+    lines.append("|---" * 8 + "|")
+    for name, kind in (("one call at a time", "alone"), (f"{clients} clients, each waiting for its answer", "clients")):
+        keys = ("requests_per_second", "p50_ms", "p99_ms")
+        rate, p50, p99 = (fmean(each[kind][key] for each in turns) for key in keys)
+        lines.append(f"| {name} | {rate:.1f} | | {p50:.1f} | {p99:.1f} | {p99 / alone:.2f} | | |")
+    lines += [row(name, turns) for name in turns[0]["loads"]]
+    for name, load in result["from_rest"].items():
+        p50, p99 = load["accepted"]["p50_ms"], load["accepted"]["p99_ms"]
+        lines.append(
+            f"| {name}, a minute from rest | {load['answers_per_second']:.1f} | | {p50:.1f} | {p99:.1f} | {p99 / alone:.2f} "
+            f"| {load['refused_share']:.1%} | {load['refused']['p99_ms']:.1f} |"
+        )
     return "\n".join(lines)
 
 
@@ -133,24 +139,26 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=12, help="turns")
     parser.add_argument("--times", type=float, nargs="+", default=[0.5, 0.7, 1, 1.5, 2, 3, 5], help="loads / capacity")
     parser.add_argument("--clients", type=int, default=8, help="clients whose answers a second are the capacity")
-    parser.add_argument("--server-flags", default="", help="flags of the server")
+    parser.add_argument("--server-flags", default="", help="flags of the servers")
     parser.add_argument("--name", default="load", help="name of the result")
-    arguments = parser.parse_args()
-    with bench.workplace(arguments) as (folder, export):
-        server = bench.Server(export, folder, *arguments.server_flags.split(), cores=bench.apart(arguments.together))
-        bench.closed_loop(server.address, SIGNATURE, 1, 1, 1.0)
-        clients = bench.closed_loop(server.address, SIGNATURE, arguments.clients, 1, 4 * arguments.seconds)
-        capacity, phases = clients["requests_per_second"], []
-        for above in (False, True):  # first what can be answered: after an overload nobody waits for a time
-            times = [one for one in arguments.times if (one > 1) is above]
-            if times:
-                onset = overload(server.address, max(times) * capacity, ONSET_SECONDS) if above else None
-                turns = [turn(server.address, capacity, arguments.seconds, times) for _ in range(arguments.turns)]
-                phases.append({"onset": onset, "turns": turns})
-        result: dict[str, Any] = {"clients": clients, "phases": phases, "recovery_seconds": recovery(server.address)}
-        result |= {"rss_kb": server.rss(), "exit_code": server.stop()}
-        bench.save(arguments.name, arguments, export, result)
-    print(shown(result, arguments.times))
+    given = parser.parse_args()
+    with bench.workplace(given) as (folder, export):
+        flags, cores = given.server_flags.split(), bench.apart(given.together)
+        calm, loaded = (bench.Server(export, folder, *flags, cores=cores) for _ in range(2))
+        for server in (calm, loaded):
+            bench.closed_loop(server.address, SIGNATURE, 1, 1, 1.0)
+        clients = bench.closed_loop(calm.address, SIGNATURE, given.clients, 1, 4 * given.seconds)
+        capacity = clients["requests_per_second"]
+        overload(loaded.address, max(given.times) * capacity, 4 * SETTLE_SECONDS)
+        turns = [
+            turn(calm.address, loaded.address, given.clients, capacity, given.seconds, given.times)
+            for _ in range(given.turns)
+        ]
+        above = {f"{one:g}": from_rest(loaded.address, one * capacity, 60.0) for one in given.times if one > 1}
+        result = {"capacity": capacity, "turns": turns, "from_rest": above, "rss_kb": calm.rss()}
+        result |= {"exit_codes": [server.stop() for server in (calm, loaded)]}
+        bench.save(given.name, given, export, result)
+    print(shown(result, given.clients))
 
 
 if __name__ == "__main__":

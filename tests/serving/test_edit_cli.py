@@ -270,16 +270,17 @@ def test_a_model_of_valence_and_arousal_is_edited_over_any_transport(
     def run(*words: str) -> Result:
         return CliRunner().invoke(app, ["edit", str(photo), "--out", str(tmp_path / "out.png"), *words])
 
+    def pixels() -> np.ndarray:
+        return read((tmp_path / "out.png").read_bytes()).pixels
+
     with run_server(model_dir=export.parent) as (_, address):
         for where in (("--export", str(export)), ("--server", address)):
             done = run("--au", "valence=1", "--au", "Arousal=-0.5", *where)
             assert done.exit_code == 0, done.output
-            done = read((tmp_path / "out.png").read_bytes()).pixels
-            assert np.abs(done.astype(int) - brighter(16)).max() <= 1
+            assert np.abs(pixels().astype(int) - brighter(16)).max() <= 1
             seen = SMOOTH.reshape(-1, 3).mean(0)[:2] / 255
             assert run("--delta", "arousal=-0.4", *where).exit_code == 0
-            done = read((tmp_path / "out.png").read_bytes()).pixels
-            assert np.abs(done - (brighter(0) + 63.75 * (seen - [0, 0.4]).mean())).max() <= 1.5
+            assert np.abs(pixels() - (brighter(0) + 63.75 * (seen - [0, 0.4]).mean())).max() <= 1.5
             for words, told in (
                 (("--au", "AU12=3"), "--au: `expression` must name labels of this model, which are valence, arousal"),
                 (("--au", "valence=2"), "--au: `valence` must be between -1 and 1"),

@@ -89,19 +89,21 @@ def bound(folder: Path, masks: bool, read: bool) -> tf.data.Dataset:
 
 
 def streams_of(folder: Path, how: Batching) -> dict[str, tf.data.Dataset]:
-    """The bounds, and without and with all augmentation the streams of expressions, of masks, and of expressions from the cache."""
-    streams = {
+    """The bounds of photos and of photos with masks, each beside its streams, without and with all augmentation; those of photos also from the cache."""
+    ways = {label: dataclasses.replace(how, augment=AUGMENTATIONS[label]) for label in ("bare", "all")}
+    bounds = {
         f"{kind}, {what}": bound(folder, kind == "masks", what == READING)
         for kind in ("photos", "masks")
         for what in (DECODING, READING)
     }
-    for label in ("bare", "all"):
-        changed = dataclasses.replace(how, augment=AUGMENTATIONS[label])
-        streams[f"photos, {label}"] = load_expression_stream(folder, "train", SPACE, changed)
-        streams[f"masks, {label}"] = load_segmentation_stream(folder, "train", changed)
-        cached = dataclasses.replace(changed, cache=True)
-        streams[f"photos, cached, {label}"] = load_expression_stream(folder, "train", SPACE, cached)
-    return streams
+    photos, masks = {}, {}
+    for label, way in ways.items():
+        cached = dataclasses.replace(way, cache=True)
+        photos[f"photos, {label}"] = load_expression_stream(folder, "train", SPACE, way)
+        photos[f"photos, cached, {label}"] = load_expression_stream(folder, "train", SPACE, cached)
+        masks[f"masks, {label}"] = load_segmentation_stream(folder, "train", way)
+    streams = bounds | photos | masks
+    return {name: streams[name] for name in sorted(streams, key=lambda name: name.startswith("masks"))}
 
 
 def changes(folder: Path, how: Batching, rounds: int) -> dict[str, float]:
@@ -117,7 +119,7 @@ def changes(folder: Path, how: Batching, rounds: int) -> dict[str, float]:
             batch, step = next(iter(stream)), tf.function(augment)
             step(batch)
             taken = []
-            for _ in range(10 * rounds):
+            for _ in range(5 * rounds):
                 start = time.process_time()
                 step(batch)
                 taken.append(1e6 * (time.process_time() - start) / BATCH)
@@ -142,8 +144,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
     parser.add_argument("--examples", type=int, default=1000, help="pictures to make")
-    parser.add_argument("--seconds", type=float, default=4.0, help="time for each measurement")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each stream; medians count")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each measurement")
+    parser.add_argument("--rounds", type=int, default=12, help="measurements of each stream; medians count")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     keep_freed_memory()  # as training does
@@ -156,7 +158,7 @@ def main() -> None:
         measured: dict[str, list[tuple[float, float]]] = {name: [] for name in streams}
         for _ in range(args.rounds):
             for label, stream in streams.items():
-                measured[label].append(measure(stream, 2 * args.examples, args.seconds))
+                measured[label].append(measure(stream, args.examples, args.seconds))
         in_the_step = changes(folder, how, args.rounds)
 
     def figures_of(label: str) -> dict[str, float]:

@@ -166,7 +166,7 @@ class DataConfig(_Settings):
     cache: bool | Literal["auto"] = "auto"
     """Keep decoded images in memory; `auto` does where they take at most a third of what is free."""
     workers: NonNegativeInt = 0
-    """Threads that decode; 0 lets tf.data choose."""
+    """Threads that read and decode; 0 for as many as the machine has."""
     photo_scale: int = Field(default=1, ge=1, le=4)
     """Training photos are read at this multiple of the model's size, and edits compared with their true targets there."""
 

@@ -334,8 +334,28 @@ def test_augmentation_is_for_training_alone(ten):
     assert all_numbers(expressions(ten, augment=strong)) == all_numbers(expressions(ten))
 
 
-def test_the_smallest_decoder_pool_reads_everything(ten):
-    assert sorted(all_numbers(expressions(ten, workers=1))) == list(range(10))
+@pytest.mark.parametrize("training", [False, True])
+def test_the_smallest_decoder_pool_reads_everything(ten, training):
+    stream = expressions(ten, workers=1, training=training).take(5)
+    assert stream.options().threading.private_threadpool_size == 1
+    assert sorted(all_numbers(stream)) == list(range(10))
+
+
+def test_pictures_whose_size_is_known_beforehand_are_decoded_as_those_that_are_looked_at(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (12, SIZE, SIZE, 3), np.uint8)
+    faces = [
+        numbered_face(number, image=encode(pixels, "JPEG"), mask=encode(pixels[..., 0] % 19))
+        for number, pixels in enumerate(noise)
+    ]
+    known = write(tmp_path / "known", faces, image_size=SIZE)
+    looked_at = write(tmp_path / "looked-at", faces)
+    assert expression_source(known, "train", AU12).side == SIZE
+    assert expression_source(looked_at, "train", AU12).side is None
+    streams = (load_segmentation_stream(one, "train", endless(batch_size=3)).take(5) for one in (known, looked_at))
+    for first, second in zip(*streams, strict=True):
+        for key in ("image", "mask"):
+            assert first[key].dtype == tf.uint8
+            np.testing.assert_array_equal(first[key], second[key])
 
 
 def test_a_folder_without_description_is_refused(tmp_path):

@@ -5,8 +5,8 @@ python benchmarks/serve/load.py --layers 24 --name load-fixed --server-flags "--
 
 Capacity is the throughput of eight clients that each send their next request when the last one is answered. The goal is,
 at 2 and 5 times it: at least 0.9 of it answered, p99 of what is answered at most 3 times that of a call alone.
-Machines change while they are measured, so a call alone, the clients and every load take short turns, and a load's figures
-are divided by those of the same turn. The server remembers an overload for half a minute, so the loads above capacity go
+Machines change while they are measured, so all take short turns: a call alone, and before every load the clients, by whose
+answers a second that load's are divided. The server remembers an overload for half a minute, so the loads above capacity go
 to a second one on the same cores, which does nothing while the first one works. A minute of each such load follows from
 rest, its first call included.
 """
@@ -71,12 +71,13 @@ def overload(address: str, rate: float, seconds: float, settle: float = 0.0) -> 
 
 
 def turn(calm: str, loaded: str, clients: int, capacity: float, seconds: float, times: list[float]) -> dict[str, Any]:
-    """Measure a call alone, the clients, and each load, one after the other."""
-    alone, together = (bench.closed_loop(calm, SIGNATURE, number, 1, seconds) for number in (1, clients))
-    loads = {
-        f"{one:g}": overload(calm if one < 1 else loaded, one * capacity, seconds, SETTLE_SECONDS) for one in times
-    }
-    return {"alone": alone, "clients": together, "loads": loads}
+    """Measure a call alone, and each load after the clients, one after the other."""
+    alone, loads = bench.closed_loop(calm, SIGNATURE, 1, 1, seconds), {}
+    for one in times:
+        together = bench.closed_loop(calm, SIGNATURE, clients, 1, seconds)
+        load = overload(calm if one < 1 else loaded, one * capacity, seconds, SETTLE_SECONDS)
+        loads[f"{one:g}"] = load | {"clients": together}
+    return {"alone": alone, "loads": loads}
 
 
 def from_rest(address: str, rate: float, seconds: float) -> dict[str, Any]:
@@ -92,12 +93,9 @@ def mean(values: list[float], form: str) -> str:
 
 
 def row(name: str, turns: list[dict[str, Any]]) -> str:
-    """Return a load's line of the table: means over turns, of its figures and of their ratios to those of the same turn."""
+    """Return a load's line of the table: means over turns, of its figures and of their ratios to those of the clients and of a call alone."""
     loads = [each["loads"][name] for each in turns]
-    shares = [
-        load["answers_per_second"] / each["clients"]["requests_per_second"]
-        for load, each in zip(loads, turns, strict=True)
-    ]
+    shares = [load["answers_per_second"] / load["clients"]["requests_per_second"] for load in loads]
     waits = [
         load["accepted"].get("p99_ms", math.nan) / each["alone"]["p99_ms"]
         for load, each in zip(loads, turns, strict=True)
@@ -118,9 +116,12 @@ def shown(result: dict[str, Any], clients: int) -> str:
         "| load / capacity | answers a second | / capacity | p50 ms | p99 ms | p99 / alone | refused | refused p99 ms |"
     ]
     lines.append("|---" * 8 + "|")
-    for name, kind in (("one call at a time", "alone"), (f"{clients} clients, each waiting for its answer", "clients")):
-        keys = ("requests_per_second", "p50_ms", "p99_ms")
-        rate, p50, p99 = (fmean(each[kind][key] for each in turns) for key in keys)
+    together = [load["clients"] for each in turns for load in each["loads"].values()]
+    for name, runs in (
+        ("one call at a time", [each["alone"] for each in turns]),
+        (f"{clients} clients, each waiting for its answer", together),
+    ):
+        rate, p50, p99 = (fmean(run[key] for run in runs) for key in ("requests_per_second", "p50_ms", "p99_ms"))
         lines.append(f"| {name} | {rate:.1f} | | {p50:.1f} | {p99:.1f} | {p99 / alone:.2f} | | |")
     lines += [row(name, turns) for name in turns[0]["loads"]]
     for name, load in result["from_rest"].items():

@@ -91,19 +91,15 @@ def bound(folder: Path, masks: bool, read: bool) -> tf.data.Dataset:
 def streams_of(folder: Path, how: Batching) -> dict[str, tf.data.Dataset]:
     """The bounds of photos and of photos with masks, each beside its streams, without and with all augmentation; those of photos also from the cache."""
     ways = {label: dataclasses.replace(how, augment=AUGMENTATIONS[label]) for label in ("bare", "all")}
-    bounds = {
-        f"{kind}, {what}": bound(folder, kind == "masks", what == READING)
-        for kind in ("photos", "masks")
-        for what in (DECODING, READING)
-    }
-    photos, masks = {}, {}
+    streams = {f"photos, {what}": bound(folder, False, what == READING) for what in (DECODING, READING)}
     for label, way in ways.items():
         cached = dataclasses.replace(way, cache=True)
-        photos[f"photos, {label}"] = load_expression_stream(folder, "train", SPACE, way)
-        photos[f"photos, cached, {label}"] = load_expression_stream(folder, "train", SPACE, cached)
-        masks[f"masks, {label}"] = load_segmentation_stream(folder, "train", way)
-    streams = bounds | photos | masks
-    return {name: streams[name] for name in sorted(streams, key=lambda name: name.startswith("masks"))}
+        streams[f"photos, {label}"] = load_expression_stream(folder, "train", SPACE, way)
+        streams[f"photos, cached, {label}"] = load_expression_stream(folder, "train", SPACE, cached)
+    streams |= {f"masks, {what}": bound(folder, True, what == READING) for what in (DECODING, READING)}
+    for label, way in ways.items():
+        streams[f"masks, {label}"] = load_segmentation_stream(folder, "train", way)
+    return streams
 
 
 def changes(folder: Path, how: Batching, rounds: int) -> dict[str, float]:

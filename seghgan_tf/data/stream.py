@@ -195,16 +195,16 @@ def _decode(examples: dict[str, Any], image_size: int, fits: bool) -> dict[str, 
     Together, since to gather pictures that were decoded one by one costs a tenth of the time. Where all are known to have that size
     nothing looks at each, which costs an eighth, and full batches need no loop.
     """
-    keep = lambda picture, *_: picture  # noqa: E731
-    fitted = keep if fits else _fitted
+
+    def sized(picture: Any, method: str, channels: int) -> Any:
+        picture = picture if fits else _fitted(picture, image_size, method, channels)
+        return tf.ensure_shape(picture, (image_size, image_size, channels))
 
     def image(encoded: Any) -> Any:
-        picture = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        return tf.ensure_shape(fitted(picture, image_size, "bilinear", 3), (image_size, image_size, 3))
+        return sized(tf.io.decode_image(encoded, channels=3, expand_animations=False), "bilinear", 3)
 
     def mask(encoded: Any) -> Any:
-        picture = fitted(tf.io.decode_png(encoded, channels=1), image_size, "nearest", 1)
-        return tf.ensure_shape(picture, (image_size, image_size, 1))
+        return sized(tf.io.decode_png(encoded, channels=1), "nearest", 1)
 
     def each(decode: Any, encoded: Any, channels: int) -> Any:
         if fits and encoded.shape[0] is not None:

@@ -93,15 +93,21 @@ def sit(sitter: Sitter, size: int) -> tuple[Portrait, Portrait]:
 def lend_teeth(sitter: Sitter, lenders: tuple[Sitter, ...], size: int) -> Teeth | None:
     """Return a person's teeth as the smile shows them, else those of the first lender whose photos can be used and whose smile does."""
     for each in (sitter, *lenders):
-        try:
-            smile = sit(each, size)[1]
-        except Rejected:  # as the lender's own sitting tells
-            continue
-        if smile.units.get("AU25", 0.0) >= OPEN:
-            teeth = cut_teeth(smile.pixels, smile.points)
+        if each.smile_units.get("AU25", 0.0) >= OPEN:
+            teeth = _teeth(each.neutral, each.smiling, FINE * size)
             if teeth is not None:
                 return teeth
     return None
+
+
+@functools.lru_cache(maxsize=256)
+def _teeth(neutral: str, smiling: str, size: int) -> Teeth | None:
+    """Return the teeth of a smile, kept because most people borrow them from the same few."""
+    try:
+        smile = _portraits(neutral, smiling, size)[1]
+    except Rejected:  # as the person's own sitting tells
+        return None
+    return cut_teeth(smile.pixels, smile.points)
 
 
 def turn(

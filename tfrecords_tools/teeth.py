@@ -15,9 +15,9 @@ INSIDE = (87, 94, 95, 96, 97, 98, 93, 103, 102, 101, 100, 99)
 
 
 class Teeth(NamedTuple):
-    """Upper teeth as seen in a smile: a picture (H, W, 3), the rows they span in each column (-1: none), the mouth's middle."""
+    """Upper teeth as seen in a smile: its picture (H, W, 3; 0..255), the rows they span in each column (-1: none), the mouth's middle."""
 
-    picture: NDArray[np.float64]
+    picture: NDArray[Any]
     top: NDArray[np.int64]
     bottom: NDArray[np.int64]
     middle: float
@@ -61,7 +61,7 @@ def cut_teeth(picture: NDArray[Any], points: Points) -> Teeth | None:
     if min(middle - columns[0], columns[-1] - middle) < 0.3 * unit or np.median(found.sum(0)[columns]) < 0.075 * unit:
         return None
     top, bottom = found.argmax(0), size - 1 - found[::-1].argmax(0)
-    return Teeth(np.asarray(picture, np.float64), np.where(there, top, -1), np.where(there, bottom, -1), float(middle))
+    return Teeth(picture, np.where(there, top, -1), np.where(there, bottom, -1), float(middle))
 
 
 def fill_mouth(picture: NDArray[np.float64], rest: Points, new: Points, teeth: Teeth | None) -> NDArray[np.float64]:
@@ -99,7 +99,8 @@ def _set_teeth(teeth: Teeth, middle: float, end: float, unit: float) -> tuple[ND
     down = end - bottom[there & (np.abs(columns[0] - middle) < 0.2 * unit)].mean()
     source = np.clip(rows - down, np.minimum(top + 1, bottom), bottom)
     across = columns + teeth.middle - middle
-    shown = np.stack([ndimage.map_coordinates(teeth.picture[..., c], (source, across), order=1) for c in range(3)], -1)
+    picture = teeth.picture.astype(np.float64)
+    shown = np.stack([ndimage.map_coordinates(picture[..., c], (source, across), order=1) for c in range(3)], -1)
     sides = np.clip(ndimage.distance_transform_edt(np.pad(there, 1))[1:-1] / (0.07 * unit), 0, 1)
     cover = ndimage.gaussian_filter((there & (rows - down <= bottom)) * sides, 0.8)
     return shown, cover[..., None]

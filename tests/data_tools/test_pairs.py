@@ -15,6 +15,7 @@ from seghgan_tf.data.stream import Batching, load_expression_stream
 from seghgan_tf.expressions import AUS, expression_space
 from seghgan_tf.regions import CLASSES
 from tests.data_tools.test_readers import reasons
+from tfrecords_tools import portraits
 from tfrecords_tools.actions import ActionTable
 from tfrecords_tools.cli import app
 from tfrecords_tools.contours import contour_mask
@@ -204,6 +205,25 @@ def test_teeth_are_lent_within_a_split_alone():
     for work, split in zip(sittings(sitters, splits, 1, 64, 95), splits, strict=True):
         assert {splits[sitters.index(other)] for other in work.lenders} <= {split}
         assert work.sitter not in work.lenders
+
+
+def test_teeth_are_looked_for_once_in_a_smile_and_never_behind_closed_lips(monkeypatch):
+    looked, ivory = [], Teeth(np.zeros((4, 4, 3), np.uint8), np.zeros(4, int), np.ones(4, int), 2.0)
+
+    def portraits_of(neutral, smiling, size):
+        looked.append(smiling)
+        return (None, portraits.Portrait(smiling, None, None, {}))
+
+    monkeypatch.setattr(portraits, "_portraits", portraits_of)
+    monkeypatch.setattr(portraits, "cut_teeth", lambda smile, points: ivory if smile == "bright" else None)
+    closed, hidden, bright = (
+        portraits.Sitter(name, f"{name} at rest", name, {"AU25": opening}, (name, name))
+        for name, opening in (("closed", 0.0), ("hidden", 2.0), ("bright", 2.0))
+    )
+    assert portraits.lend_teeth(closed, (hidden, bright), 64) is ivory
+    assert portraits.lend_teeth(hidden, (closed, bright), 64) is ivory
+    assert looked == ["hidden", "bright"]
+    assert portraits.lend_teeth(closed, (), 64) is None
 
 
 def test_an_emotion_without_measured_units_stands_for_its_prototype():
